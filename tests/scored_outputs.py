@@ -12,7 +12,7 @@ from scoreline.pipeline.outputs.assemble import REJECT
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.naming import part_name
-from scoreline.pipeline.outputs.receipt import footer_metadata, with_checksum
+from scoreline.pipeline.outputs.receipt import file_digest, footer_metadata, with_checksum
 from scoreline.pipeline.outputs.store import SUCCESS
 from scoreline.schemas.run import HeadRecord
 
@@ -51,12 +51,13 @@ def write_scored(
             mark = fingerprint_of(source=name, first_row=first, mtime_ns=mtime_ns)
             last = split == len(starts) - 1
             counts: dict[str, Any] = {"rows_in": len(rows), "rows_scored": len(kept), "rows_rejected": len(lost)}
-            receipt = with_checksum(receipt_of(mark, split=split, last=last, **counts))
-            store.path(target).parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(kept.replace_schema_metadata(footer_metadata(receipt)), store.path(target))
             record = part(target, split=split, scored=len(kept), rejected=len(lost), last=last)
             if record.rejects:
                 _write_rejects(store.path(record.rejects), name, lost)
+                counts["rejects"] = file_digest(store.path(record.rejects))
+            receipt = with_checksum(receipt_of(mark, split=split, last=last, **counts))
+            store.path(target).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(kept.replace_schema_metadata(footer_metadata(receipt)), store.path(target))
             found.publish(sources[name], record)
     write_manifest(store, found.manifest(None), found.record())
     store.write(SUCCESS, b"")

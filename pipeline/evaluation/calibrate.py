@@ -100,7 +100,7 @@ def calibrate(
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, task, job, labels, advance)
     try:
-        fitted, numbers = _fit(fit, scores.double().numpy(), truth)
+        fitted, numbers = _fit(fit, scores.double().numpy(), truth, labels)
     except ValueError as error:
         raise DataError(f"{job.input}: {error}") from error
     better = chosen.model_copy(update={"calibration": fitted})
@@ -139,7 +139,7 @@ def _method(task: Task[Any], method: str) -> str:
     return method
 
 
-def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperature | Platt, str]:
+def _fit(method: str, scores: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> tuple[Temperature | Platt, str]:
     """The fitted calibration, and its parameters as text.
 
     Raises:
@@ -148,12 +148,7 @@ def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperatur
     if method == "temperature":
         temperature = fit_temperature(scores, truth.astype(np.int64))
         return temperature, f"temperature {temperature.temperature:.4g}"
-    fitted = fit_platt(scores, truth.reshape(len(truth), -1).astype(bool))
-    if min(fitted.slope) <= 0:
-        raise ValueError(
-            f"the labels contradict the scores (slope {min(fitted.slope):.3g}); check whether the labels are inverted,"
-            " or use more rows"
-        )
+    fitted = fit_platt(scores, truth.reshape(len(truth), -1).astype(bool), names)
     pairs = zip(fitted.slope, fitted.intercept, strict=True)
     return fitted, ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
 
@@ -174,7 +169,10 @@ def _collected(
             columns = [take(column, kept) for column in columns]
         head = task.head.name
         logits = task.logits(dense({head: raw.heads[head]})[head], scorer.manifest.ensemble, len(scorer.members))
-        truth, known = EVALUATORS[task.name].truth(task.labels, columns, labels)
+        try:
+            truth, known = EVALUATORS[task.name].truth(task.labels, columns, labels)
+        except DataError as error:
+            raise DataError(f"{block.origin.source}: {error}") from error
         known = known & ~torch.isnan(logits).any(dim=1).numpy()
         scores.append(logits[torch.from_numpy(known)])
         truths.append(truth[known])

@@ -5,6 +5,8 @@ for each label the two parameters of `1 / (1 + exp(−(a z + b)))`, fitted to sm
 method with backtracking (Lin, Lin and Weng 2007). All in float64.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,8 @@ Numbers = NDArray[np.float64]
 #: Larger logits are clipped, to keep sums finite.
 _MAX_LOGIT = 1e4
 _STEPS = 100
+#: Scores whose standard deviation is smaller, in relation to their mean, are all the same but for rounding.
+_SMALLEST_SPREAD = 1e-12
 
 
 def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
@@ -45,23 +49,38 @@ def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
     return Temperature(temperature=1 / float(np.sqrt(low * high)))
 
 
-def fit_platt(scores: Numbers, truth: NDArray[np.bool_]) -> Platt:
+def fit_platt(scores: Numbers, truth: NDArray[np.bool_], names: Sequence[str]) -> Platt:
     """Fit slope and intercept for each column of log-odds `[rows, labels]`; `truth` has the same shape.
 
+    Args:
+        names: of the columns of `truth`, for errors.
+
     Raises:
-        ValueError: all rows have a label, or none has it.
+        ValueError: all rows have a label, or none has it; or the scores of a label are all the same, or lower where it
+            is true; names its column.
     """
-    fitted = [_fit_label(scores[:, index], truth[:, index]) for index in range(scores.shape[1])]
+    fitted = []
+    for index, name in enumerate(names):
+        try:
+            fitted.append(_fit_label(scores[:, index], truth[:, index]))
+        except ValueError as error:
+            raise ValueError(f"column {name!r}: {error}") from error
     return Platt(slope=[slope for slope, _ in fitted], intercept=[intercept for _, intercept in fitted])
 
 
 def _fit_label(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept of one label. They are fitted to the scores minus their mean, divided by their standard
+    deviation: where most probabilities are 0 or 1, as they are for scores far from zero, the loss has no curvature."""
     positive, total = int(truth.sum()), len(truth)
     if positive in (0, total):
         raise ValueError("a label that every row has, or that no row has, cannot be calibrated; use more rows")
     targets = np.where(truth, (positive + 1) / (positive + 2), 1 / (total - positive + 2))
     z = np.clip(np.nan_to_num(scores, nan=0.0), -_MAX_LOGIT, _MAX_LOGIT)
-    numbers = np.array([1.0, 0.0])
+    center, spread = float(z.mean()), float(z.std())
+    if spread < _SMALLEST_SPREAD * max(1.0, abs(center)):
+        raise ValueError("all rows have the same score, so nothing can be calibrated; use more rows")
+    z = (z - center) / spread
+    numbers = np.array([0.0, np.log((positive + 1) / (total - positive + 1))])
 
     def loss(at: Numbers) -> float:
         f = at[0] * z + at[1]
@@ -79,6 +98,14 @@ def _fit_label(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]
         size = 1.0
         while size > 1e-10 and loss(numbers - size * step) > now - 1e-4 * size * float(gradient @ step):
             size /= 2
+        if size <= 1e-10:  # as close as float64 comes
+            break
         numbers = numbers - size * step
         now = loss(numbers)
-    return float(numbers[0]), float(numbers[1])
+    slope = float(numbers[0]) / spread
+    if slope <= 0:
+        raise ValueError(
+            f"the labels contradict the scores (slope {slope:.3g}); check whether the labels are inverted, or use more"
+            " rows"
+        )
+    return slope, float(numbers[1]) - slope * center

@@ -71,7 +71,10 @@ def evaluate(
         truths = [part.column(rows, name) for name in keys]
         if table is not None:
             truths = table.look_up(part.keys(rows, keys[0]))
-        known = evaluator.add(found, rows, truths, labels)
+        try:
+            known = evaluator.add(found, rows, truths, labels)
+        except DataError as error:
+            raise DataError(f"{part.name if joined is None else joined.path}: {error}") from error
         found.rows += int(known.sum())
         found.unlabelled += len(known) - int(known.sum())
         advance(rows.num_rows)

@@ -1,6 +1,6 @@
 """An output with attributions → the importance of each feature. Holds only sums."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..errors import DataError, PartitionError, UsageError, one_line
 from ..outputs.finished import read_finished
 from ..outputs.manifest import read_record
 from ..outputs.stores import open_store
-from ..parquet.file import ParquetSource
+from ..parquet.file import ParquetSource, require_columns
 from ..storage.folders import listing_error
 
 
@@ -59,7 +59,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     for name in [part.target for part in read_record(store, manifest).parts()]:
         try:
             with ParquetSource(store.path(name), name=name) as source:
-                columns = _columns(source.names, manifest, prefix)
+                columns = _columns(source, manifest, prefix)
                 for batch in source.read_batches(columns):
                     for column in columns:
                         _add(sums.setdefault(column.removeprefix(prefix), np.zeros(4)), batch.column(column))
@@ -76,11 +76,15 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     )
 
 
-def _columns(names: Sequence[str], manifest: RunManifest, prefix: str) -> list[str]:
-    """The attribution columns of a part: they follow its predictions; keys precede them."""
+def _columns(source: ParquetSource, manifest: RunManifest, prefix: str) -> list[str]:
+    """The attribution columns of a part: they follow its predictions; keys precede them. Constant columns, which may
+    have such a name, are text."""
     predictions = [column for head in manifest.heads for column in head.columns]
-    behind = names[max(names.index(column) for column in predictions) + 1 :]
-    return [name for name in behind if name.startswith(prefix + ATTRIBUTION)]
+    require_columns(source, predictions)
+    schema = source.schema()
+    behind = schema.names[max(schema.names.index(column) for column in predictions) + 1 :]
+    numbers = [name for name in behind if schema.field(name).type == pa.float32()]
+    return [name for name in numbers if name.startswith(prefix + ATTRIBUTION)]
 
 
 def _add(found: np.ndarray, column: pa.Array) -> None:

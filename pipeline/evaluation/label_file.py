@@ -12,6 +12,7 @@ from ..inputs.csv_rows import read_text
 from ..joins import Keys, comparable
 from ..parquet.file import ParquetSource
 from ..plain import plain
+from ..python_values import python_value
 from ..storage.plain_files import require_plain
 from ..storage.uris import is_remote, parse_uri
 
@@ -79,7 +80,7 @@ class LabelTable:
         counts = keys.drop_null().value_counts()
         duplicates = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(duplicates):
-            value = self._keys.column[pc.index(keys, duplicates.field("values")[0]).as_py()]
+            value = python_value(self._keys.column[pc.index(keys, duplicates.field("values")[0]).as_py()])
             raise DataError(
                 f"{self._file.path}: column {self._file.on!r} contains a key twice ({str(value)!r}), so its label is"
                 " ambiguous; remove one of the rows"

@@ -22,7 +22,8 @@ from ..plain import exact_below, is_text, plain
 _YES = {"true", "1", "yes", "1.0"}
 _NO = {"false", "0", "no", "0.0"}
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", re.ASCII)
-_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+#: No label has more digits, and Python converts no more than 4,300.
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*", re.ASCII)
 #: The index of a missing label.
 _NONE = -1
 Known = NDArray[np.bool_]
@@ -43,18 +44,18 @@ def label_indices(column: Any, labels: Sequence[Any], name: str) -> tuple[NDArra
         try:
             found = find(value, arrow_type)
         except _SeveralError as error:
-            raise DataError(f"label column {name!r} ({arrow_type}) contains {value!r}, which {error}") from error
+            what = f"label column {name!r} ({arrow_type}) contains {_short(value)}"
+            raise DataError(f"{what}, which {error}") from error
         if len(found) == 1:
             return found[0]
         if found:
             both = " and ".join(repr(labels[at]) for at in found[:2])
-            raise DataError(
-                f"label column {name!r} ({arrow_type}) contains {value!r}, which could be {both}; write it as text"
-            )
+            what = f"label column {name!r} ({arrow_type}) contains {_short(value)}"
+            raise DataError(f"{what}, which could be {both}; write it as text")
         if value == "":
             return _NONE
         raise DataError(
-            f"label column {name!r} contains {value!r}, which is not a label; the labels are {_shown(labels)}"
+            f"label column {name!r} contains {_short(value)}, which is not a label; the labels are {_shown(labels)}"
         )
 
     return _mapped(column, convert, name, f"the labels are {_shown(labels)}")
@@ -73,7 +74,7 @@ def binary_truths(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray
             truth = _yes_or_no(value)
             if truth is None and value != "":
                 raise DataError(
-                    f"label column {name!r} contains {value!r}, which is neither yes (1, true) nor no (0, false)"
+                    f"label column {name!r} contains {_short(value)}, which is neither yes (1, true) nor no (0, false)"
                 )
             return _NONE if truth is None else int(truth)
 
@@ -216,6 +217,12 @@ def _yes_or_no(value: Any) -> bool | None:
         return True if value == 1 else False if value == 0 else None
     word = value.lower()
     return True if word in _YES else False if word in _NO else None
+
+
+def _short(value: Any) -> str:
+    """A value as Python writes it, of at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _shown(labels: Sequence[Any]) -> str:

@@ -18,8 +18,10 @@ from ..outputs.receipt import input_content, read_receipt
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource
 from ..plain import is_text, plain
+from ..python_values import python_value
 from .matched_keys import match_keys
 from .parts import OutputPart
+from .reject_files import opened_rejects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,12 +97,16 @@ def align_by_key(first: Side, second: Side, on: str, unmatched: Unmatched) -> It
     """
     ours, theirs = _keys(first, on), _keys(second, on)
     matched = match_keys(*comparable(ours, theirs))
-    for side, value in zip((first, second), matched.repeated, strict=True):
-        if value is not None:
-            raise DataError(f"{str(side.store.root)!r}: {on!r} contains {value!r} more than once, so it is not a key")
+    for side, keys, at in zip((first, second), (ours, theirs), matched.repeated, strict=True):
+        if at is not None:
+            value = python_value(keys.column[at])
+            shown = repr(value) if isinstance(value, str | int | float) else str(value)
+            raise DataError(f"{str(side.store.root)!r}: {on!r} contains {shown} more than once, so it is not a key")
     there = matched.positions >= 0
     unmatched.first_rows = len(ours.column) - int(there.sum())
     unmatched.second_rows = len(theirs.column) - int(there.sum())
+    if not there.any():
+        return
     other, start = _in_one_piece(second), 0
     for part in first.parts:
         for batch in _read(first, part, first.columns):
@@ -145,11 +151,8 @@ def _rejected(store: Store, part: OutputPart) -> NDArray[np.int64]:
     """The positions of the rejected rows in a part's split, ascending."""
     if part.rejects is None:
         return np.zeros(0, dtype=np.int64)
-    try:
-        with store.local(part.rejects) as path, pa.ipc.open_file(str(path)) as reader:
-            numbers = plain(reasons_of(reader.read_all())).field("row_number")
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{part.rejects}: cannot be read: {one_line(error)}; run scoreline verify") from error
+    with opened_rejects(store, part) as reader:
+        numbers = plain(reasons_of(reader.read_all())).field("row_number")
     return np.sort(to_numpy(numbers)) - part.first_row
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..arrays import to_arrow, to_numpy
 from ..plain import plain
+from ..python_values import python_value
 from .aligned_rows import AlignedRows
 from .compared_columns import ComparedColumns, LabelColumn
 
@@ -201,7 +202,7 @@ class Changes:
         place = block.where[row]
         return Mover(
             source=block.source,
-            where=place.as_py() if isinstance(place, pa.Scalar) else int(place),
+            where=python_value(place) if isinstance(place, pa.Scalar) else int(place),
             column=self.columns.numbers[at].name,
             first=pairs[at][0],
             second=pairs[at][1],

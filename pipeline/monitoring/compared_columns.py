@@ -12,8 +12,8 @@ from ..arrays import text_array, to_arrow
 from ..arrow_types import is_list
 from ..errors import DataError
 
-#: The columns of `--top-k`, which follow from the probabilities.
-_TOP = re.compile(r"top_[0-9]+(_probability)?$")
+#: The end of the name of a column of `--top-k`, which follows from the probabilities.
+_TOP = r"top_[0-9]+(_probability)?"
 #: Tasks that predict one label for each row, in their first column.
 _ONE_LABEL = ("binary", "multiclass")
 
@@ -78,7 +78,9 @@ def compared_columns(first: Predictions, second: Predictions) -> ComparedColumns
     if task == "binary" and first.head.labels != second.head.labels:
         raise DataError(f"the labels {first.head.labels} cannot be compared with {second.head.labels}")
     ours, theirs = first.columns(), second.columns()
-    names = [name for name in ours if name in theirs and not (task == "multiclass" and _TOP.search(name))]
+    base = re.escape(first.head.columns[0].removeprefix(first.prefix).removesuffix("prediction"))
+    top = re.compile(base + _TOP)
+    names = [name for name in ours if name in theirs and not (task == "multiclass" and top.fullmatch(name))]
     labels: list[LabelColumn] = []
     numbers: list[NumberColumn] = []
     for at, name in enumerate(names):

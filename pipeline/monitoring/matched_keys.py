@@ -20,11 +20,11 @@ MAX_SPAN = 4
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatchedKeys:
     """`positions`: int32 or int64 `[first keys]`, where each key is in the second column, -1 where it is not there or
-    null. `repeated`: a value that each column contains more than once, None if there is none. The positions are only
-    valid if there is none."""
+    null. `repeated`: the position in each column of a value that it contains more than once, None if there is none. The
+    positions in the second column are only valid if there is none."""
 
     positions: Positions
-    repeated: tuple[Any, Any]
+    repeated: tuple[int | None, int | None]
 
 
 def match_keys(first: pa.Array, second: pa.Array) -> MatchedKeys:
@@ -39,14 +39,16 @@ def match_keys(first: pa.Array, second: pa.Array) -> MatchedKeys:
     else:
         found = _match_sorted(one, other)
     positions, *repeated = found
-    values = [None if at is None else keys[at].as_py() for (keys, _), at in zip(known, repeated, strict=True)]
     (_, places), (_, others) = known
+    ours, theirs = (
+        at if at is None or where is None else int(where[at]) for (_, where), at in zip(known, repeated, strict=True)
+    )
     if others is not None:
         positions = np.where(positions < 0, -1, others[positions]) if len(others) else positions
     if places is not None:
         positions, own = np.full(len(first), -1, dtype=np.int64), positions
         positions[places] = own
-    return MatchedKeys(positions=positions, repeated=(values[0], values[1]))
+    return MatchedKeys(positions=positions, repeated=(ours, theirs))
 
 
 #: Positions in the second column, and the index of a repeated key in each.

@@ -7,7 +7,6 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,14 +15,17 @@ from typing import Any
 import pyarrow as pa
 
 from ...schemas.run import RunManifest
-from ..errors import DataError, one_line
+from ..errors import DataError
 from ..outputs.assemble import REJECT, reasons_of
+from ..outputs.finished import why_incomplete
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.store import Store
 from ..outputs.stores import open_store
+from ..python_values import python_value, python_values
 from ..storage.folders import listing_error
 from ..storage.replaced_file import replaced_file
 from .parts import OutputPart, output_parts
+from .reject_files import opened_rejects
 
 #: A value in a reason, such as `'x'` in "is 'x', not a number", or the row in "has 3 cells, but the header has 4: …".
 _VALUE = re.compile(r"(?s)^(is ).+(, (?:not|outside) .*)$|^(has .+ the header has [0-9]+): .*$")
@@ -80,10 +82,9 @@ def read_rejects(output: str, *, limit: int) -> Rejects:
 
     Raises:
         NoInputError: the folder is not an output of Scoreline.
-        DataError: the run was killed before it wrote run.json, or a file of rejects is missing or damaged.
+        DataError: the run was killed or is still running, or a file of rejects is missing or damaged.
     """
-    store = open_store(output, failed=listing_error)
-    manifest = read_manifest(store)
+    store, manifest = _ended(output)
     first: list[RejectedRow] = []
     groups, by_source = _Groups(), Counter[str]()
     for part, batch in _batches(store, output_parts(read_record(store, manifest))):
@@ -91,7 +92,7 @@ def read_rejects(output: str, *, limit: int) -> Rejects:
         by_source[part.source] += batch.num_rows
         first += [_row(batch, index) for index in range(min(batch.num_rows, limit - len(first)))]
     return Rejects(
-        unfinished=None if manifest.status == "success" else manifest.error or "it was killed, or is still running",
+        unfinished=manifest.error,
         rows_in=manifest.rows_in,
         rows_rejected=by_source.total(),
         first=tuple(first),
@@ -124,8 +125,7 @@ def write_rejects(output: str, path: Path) -> int:
         NoInputError, DataError: as `read_rejects`.
         StorageError: the file cannot be written; an older one is unchanged.
     """
-    store = open_store(output, failed=listing_error)
-    manifest = read_manifest(store)
+    store, manifest = _ended(output)
     names, number = _column_names(store, manifest), 0
     with replaced_file(path, "the CSV file") as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
@@ -136,7 +136,7 @@ def write_rejects(output: str, path: Path) -> int:
             there = dict(zip(batch.schema.names[:-1], batch.columns[:-1], strict=True))
             empty = [None] * batch.num_rows
             columns = [reasons.field(index).to_pylist() for index in range(REJECT.num_fields)]
-            columns += [there[name].to_pylist() if name in there else empty for name in names]
+            columns += [python_values(there[name]) if name in there else empty for name in names]
             writer.writerows([_cell(value) for value in row] for row in zip(*columns, strict=True))
             number += batch.num_rows
         text.flush()
@@ -144,11 +144,20 @@ def write_rejects(output: str, path: Path) -> int:
     return number
 
 
+def _ended(output: str) -> tuple[Store, RunManifest]:
+    """An output whose run has ended, and thus recorded its parts."""
+    store = open_store(output, failed=listing_error)
+    manifest = read_manifest(store)
+    if manifest.status == "running":
+        raise DataError(f"{str(store.root)!r} has no record of its rejects: {why_incomplete(store, manifest)}")
+    return store, manifest
+
+
 def _batches(store: Store, parts: Iterable[OutputPart]) -> Iterator[tuple[OutputPart, pa.RecordBatch]]:
     """The rejects of parts, with their columns."""
     for part in parts:
         if part.rejects is not None:
-            with _opened(store, part.rejects) as reader:
+            with opened_rejects(store, part) as reader:
                 for index in range(reader.num_record_batches):
                     yield part, reader.get_batch(index)
 
@@ -158,21 +167,9 @@ def _column_names(store: Store, manifest: RunManifest) -> list[str]:
     names: dict[str, None] = {}
     for part in output_parts(read_record(store, manifest)):
         if part.rejects is not None:
-            with _opened(store, part.rejects) as reader:
+            with opened_rejects(store, part) as reader:
                 names.update(dict.fromkeys(reader.schema.names[:-1]))
     return list(names)
-
-
-@contextmanager
-def _opened(store: Store, name: str) -> Iterator[Any]:
-    """A reader of a file of rejects. Raises DataError if it is missing or damaged."""
-    try:
-        with store.local(name) as path, pa.ipc.open_file(str(path)) as reader:
-            if reader.schema.types[-1:] != [REJECT]:
-                raise DataError(f"{name}: has no column of reasons; run scoreline verify")
-            yield reader
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
 
 
 class _Groups:
@@ -225,7 +222,7 @@ def _row(batch: pa.RecordBatch, index: int) -> RejectedRow:
         stage=reject["stage"],
         column=reject["column"],
         reason=reject["reason"],
-        value=_cell(batch.column(reject["column"])[index].as_py()) if there else "",
+        value=_cell(python_value(batch.column(reject["column"])[index])) if there else "",
     )
 
 

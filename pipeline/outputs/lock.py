@@ -40,9 +40,9 @@ def locked_by(output: Path | str, holder: str) -> OutputLockedError:
 
 
 def _opened(path: Path) -> int:
-    if kind_of(path) in ("folder", "other"):
-        raise OutputError(f"{path} is not a regular file; move it")
     try:
+        if kind_of(path) in ("folder", "other"):
+            raise OutputError(f"{path} is not a regular file; move it")
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise storage_error(path, error) from error

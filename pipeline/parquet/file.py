@@ -134,6 +134,7 @@ class ParquetSource:
             block_rows: a batch has a multiple of this many rows, or fewer if rows are large.
         """
         names = self.names if columns is None else list(columns)
+        require_columns(self, names)
         if schema is None and self._table.int96:
             schema = self.schema(names)
         try:
@@ -328,6 +329,13 @@ def _ended_early(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Re
         yield batch
         if more is not None:
             yield more
+
+
+def require_columns(source: ParquetSource, names: Collection[str]) -> None:
+    """Raise PartitionError unless a file has columns of these names."""
+    missing = [name for name in names if name not in source.names]
+    if missing:
+        raise PartitionError(f"{source.name}: has no column {missing[0]!r}", partition=source.name)
 
 
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from ...schemas.run import Fingerprint, Receipt, RunManifest
-from ..errors import DataError, NoInputError, OutputError
+from ..errors import DataError, NoInputError, OutputError, changed_error
 from ..options import ScoreJob
 from ..outputs.committed import read_committed
 from ..outputs.manifest import read_manifest, read_record
@@ -21,7 +21,7 @@ from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, Fingerprints
-from .kept_part import DAMAGED, kept_record
+from .kept_part import CHANGED, DAMAGED, kept_record
 
 #: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
 OwnSplits: TypeAlias = Mapping[Partition, range]
@@ -43,7 +43,8 @@ class ExistingParts:
 
     `kept`: the parts that are what this run would make, by split. `complete_inputs`: the inputs whose parts are all
     kept. `reasons`: why other parts are not kept, by split. `all_parts`: every part of an input, kept or not.
-    `damaged`: the parts with other bytes than they were published with.
+    `to_remove`: the parts that are removed before scoring begins, since a later run could keep them: those with other
+    bytes than they were published with, and those of inputs that changed while the last run read them.
     `orphaned_parts`: parts whose input is not among this run's. `foreign_files`: files that are not parts, by name.
     `made_with`: what the kept parts were made with, where that affects the last bits. `succeeded`: whether the last run
     ended with `_SUCCESS`. `manifest`: the last run's, None where it is missing or invalid, and `manifest_error` says
@@ -55,7 +56,7 @@ class ExistingParts:
     complete_inputs: set[Partition] = field(default_factory=set)
     reasons: dict[Partition, dict[int, list[str]]] = field(default_factory=dict)
     all_parts: dict[Partition, set[str]] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
+    to_remove: list[str] = field(default_factory=list)
     orphaned_parts: list[str] = field(default_factory=list)
     foreign_files: list[str] = field(default_factory=list)
     made_with: list[dict[str, str]] = field(default_factory=list)
@@ -122,6 +123,7 @@ def scan_output(
         known={part.target: part for part in recorded.parts()},
         owners={whole_name(p.name): p for p in partitions},
         wanted=lambda owner, split: fingerprints.of(owner, split * split_rows),
+        changed={one.source for one in recorded.partitions if one.error == str(changed_error(one.source))},
         job=job,
         split_rows=split_rows,
         root=root,
@@ -139,13 +141,15 @@ def scan_output(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scan:
     """A scan of an output. `known`: the recorded parts, by target; `owners`: the inputs, by the name of their only
-    part; `wanted`: the fingerprint of a split."""
+    part; `wanted`: the fingerprint of a split; `changed`: the names of the inputs that changed while the last run read
+    them. Their fingerprints may be the same, where a file was replaced by another of the same size and time."""
 
     store: Store
     existing: ExistingParts
     known: Mapping[str, PartRecord]
     owners: Mapping[str, Partition]
     wanted: Callable[[Partition, int], Fingerprint]
+    changed: Collection[str]
     job: ScoreJob
     split_rows: int
     root: str
@@ -173,6 +177,8 @@ class _Scan:
         known = self.known.get(name)
         owner, split = _named_owner(name, self.owners)
         if known is None or known.version is None or owner is None or self.job.force or known.version.etag != etag:
+            return False
+        if owner.name in self.changed:
             return False
         if known.version.is_weak or self._has_moved_away():
             return False
@@ -216,11 +222,13 @@ class _Scan:
         wanted = self.wanted(owner, split)
         known = self.known.get(name)
         record = kept_record(store, name, etag, receipt, wanted, self.split_rows, known, force=self.job.force)
+        if owner.name in self.changed and isinstance(record, PartRecord):
+            record = [CHANGED]
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):
-            if record == [DAMAGED]:
-                existing.damaged.append(name)
+            if record in ([DAMAGED], [CHANGED]):
+                existing.to_remove.append(name)
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
 
 

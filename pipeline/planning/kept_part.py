@@ -8,6 +8,8 @@ from ..outputs.store import Store
 
 #: The reason why a part is not kept that has other bytes than it was published with.
 DAMAGED = "damaged"
+#: The reason why it is not kept although nothing else differs.
+CHANGED = "input changed while it was read"
 
 
 def kept_record(

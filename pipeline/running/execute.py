@@ -95,7 +95,7 @@ class Execution:
             ledger.profiles = PartProfiles(loaded.layout)
             self.emit(*kept_part_differences(plan.existing.made_with, ledger.made_with()))
         if plan.partitions or self.files == RUN_FILES:  # a shard without work leaves the output as it is
-            self._begin(plan.existing.damaged)
+            self._begin(plan.existing.to_remove)
         self.emit(ScoringStarted(rows=plan.num_rows))
         with write_manifest_at_end(self.store, ledger, self.emit, self.files) as written:
             ledger.keep_existing()
@@ -108,11 +108,12 @@ class Execution:
         assert written.manifest is not None, "it is written before the block ends"
         return written.manifest
 
-    def _begin(self, damaged: Iterable[str]) -> None:
-        """Remove `_SUCCESS`, the damaged parts, and the temporaries of killed runs unless shards are at work. A damaged
-        part may have intact pages: once its digest is no longer recorded, it could be taken for one of a killed run."""
+    def _begin(self, to_remove: Iterable[str]) -> None:
+        """Remove `_SUCCESS`, some parts, and the temporaries of killed runs unless shards are at work. A damaged part
+        may have intact pages, and one of an input that changed the same fingerprint: once they are no longer recorded,
+        they could be taken for those of a killed run."""
         self.store.remove(SUCCESS)
-        for name in damaged:
+        for name in to_remove:
             self.store.remove(name)
         if self.files == RUN_FILES and (removed := self.store.remove_temporaries()):
             self.emit(TemporariesRemoved(count=len(removed), first=removed[0]))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scoreline.pipeline.evaluation.calibration import fit_platt, fit_temperature
 from sklearn.calibration import _SigmoidCalibration, _TemperatureScaling
+from sklearn.linear_model import LogisticRegression
 
 RNG = np.random.default_rng(0)
 
@@ -59,7 +60,7 @@ def test_platt() -> None:
     for rows in (30, 3000):
         z = RNG.normal(0, 3, (rows, 2))
         truth = RNG.random((rows, 2)) < 1 / (1 + np.exp(-(0.5 * z + [0.4, -1])))
-        found = fit_platt(z, truth)
+        found = fit_platt(z, truth, ["a", "b"])
         for index in (0, 1):
             theirs = _SigmoidCalibration().fit(z[:, index], truth[:, index])
             assert found.slope[index] == pytest.approx(-theirs.a_, rel=1e-3)
@@ -69,14 +70,40 @@ def test_platt() -> None:
 def test_platt_of_labels_that_are_separated() -> None:
     """Stays finite, since the targets are not 0 and 1."""
     z = np.array([[-3.0], [-2.0], [2.0], [1e9]])
-    found = fit_platt(z, z > 0)
+    found = fit_platt(z, z > 0, ["a"])
     assert 0 < found.slope[0] < 10
     assert np.isfinite(found.intercept[0])
+
+
+@pytest.mark.parametrize(("center", "spread", "rows"), [(30, 1, 2000), (-40, 3, 2000), (40, 5, 2000), (0, 300, 20)])
+def test_platt_of_scores_far_from_zero(center: float, spread: float, rows: int) -> None:
+    """Where almost every probability is 0 or 1, the loss is flat, and Newton's method would leave it."""
+    for _ in range(5):
+        z = RNG.normal(center, spread, (rows, 1))
+        truth = RNG.random((rows, 1)) < 1 / (1 + np.exp(-2 * (z - center) / spread))
+        found = fit_platt(z, truth, ["a"])
+        theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000)
+        share = (truth.sum() + 1) / (truth.sum() + 2), 1 / ((~truth).sum() + 2)
+        targets = np.where(truth[:, 0], *share)
+        standard = (z - center) / spread
+        theirs.fit(
+            np.concatenate([standard, standard]), [1] * rows + [0] * rows, sample_weight=np.append(targets, 1 - targets)
+        )
+        slope = float(theirs.coef_[0, 0]) / spread
+        assert found.slope[0] == pytest.approx(slope, rel=1e-3)
+        assert found.intercept[0] == pytest.approx(float(theirs.intercept_[0]) - slope * center, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [True, False])
 def test_platt_needs_both_answers(value: bool) -> None:
     """For each label."""
-    truth = np.array([[True, value], [False, value]])
-    with pytest.raises(ValueError, match="every row has, or that no row has"):
-        fit_platt(np.zeros((2, 2)), truth)
+    truth = np.array([[False, value], [True, value]])
+    with pytest.raises(ValueError, match="column 'b': a label that every row has, or that no row has"):
+        fit_platt(np.array([[1.0, 1.0], [2.0, 2.0]]), truth, ["a", "b"])
+
+
+def test_platt_needs_different_scores() -> None:
+    """Also where they differ by rounding alone."""
+    for scores in ([7.0, 7.0, 7.0], [1e3, 1e3, np.nextafter(1e3, 0)]):
+        with pytest.raises(ValueError, match="column 'a': all rows have the same score"):
+            fit_platt(np.array(scores)[:, None], np.array([[True], [False], [True]]), ["a"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import DataError, NoInputError, UsageError
 from scoreline.pipeline.evaluation.importance import importance
@@ -39,6 +40,20 @@ def test_the_importance_of_each_feature(tmp_path: Path, prefix: str) -> None:
         assert one.mean == pytest.approx(values.mean(), rel=1e-12)
         assert one.largest == np.abs(values).max()
     assert found.largest_gap == np.abs(whole[f"{prefix}attribution_gap"].drop_null().to_numpy()).max()
+
+
+def test_constants_with_such_names_are_no_attributions(tmp_path: Path) -> None:
+    """They follow the predictions, but are text."""
+    table = attributions(9, 0).append_column("attribution_of", pa.array(["us"] * 9))
+    found = importance(str(write_output(tmp_path / "out", [table])))
+    assert {one.feature for one in found.features} == {"a", "b"}
+
+
+def test_a_foreign_file_in_place_of_a_part(tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out", [attributions(9, 0)])
+    pq.write_table(pa.table({"id": [1]}), next(out.glob("*.parquet")))
+    with pytest.raises(DataError, match="has no column 'prediction'; run scoreline verify"):
+        importance(str(out))
 
 
 def test_methods_without_a_guarantee_have_no_gap(tmp_path: Path) -> None:

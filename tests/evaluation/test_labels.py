@@ -285,6 +285,15 @@ def test_numbers_as_text() -> None:
     assert label_indices(pa.array(["0.10", " 0.2", "1e-1"]), [0.1, 0.2], "y")[0].tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("digits", [4301, 6000])
+def test_more_digits_than_python_converts(digits: int) -> None:
+    """Not a label; the message has the first of them."""
+    for text in ("7" * digits, "0" * digits + ".5"):
+        with pytest.raises(DataError, match=r"contains '[07]+\.\.\., which is not a label") as raised:
+            label_indices(pa.array(["1", text]), [1, 2], "y")
+        assert len(str(raised.value)) < 200
+
+
 def test_many_labels_in_a_message() -> None:
     """The first eight, and the number of the others."""
     with pytest.raises(DataError, match=r"is not a label; the labels are 0, 1, 2, 3, 4, 5, 6, 7 and 2 more$"):

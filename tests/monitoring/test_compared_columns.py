@@ -47,6 +47,18 @@ def test_columns_of_a_task(task: str, columns: dict[str, pa.DataType], labels: l
     assert [one.name for one in found.numbers] == numbers
 
 
+@pytest.mark.parametrize("prefix", ["", "p_"])
+@pytest.mark.parametrize("base", ["", "kind_"])
+def test_labels_that_end_like_columns_of_top_k(prefix: str, base: str) -> None:
+    """Their probabilities are compared."""
+    labels = ["laptop_1", "top_2", "top_1_probability", "z"]
+    names = ["prediction", *(f"probability_{label}" for label in labels), "top_1", "top_1_probability"]
+    columns = {f"{prefix}{base}{name}": S if name in ("prediction", "top_1") else F for name in names}
+    head = HeadRecord(name="kind", task="multiclass", columns=list(columns), labels=labels)
+    side = Predictions(head=head, prefix=prefix, schema=pa.schema(columns))
+    assert [one.name for one in compared_columns(side, side).numbers] == [f"{base}probability_{one}" for one in labels]
+
+
 def test_other_labels() -> None:
     """A multiclass head may have more labels than another, in another order."""
     columns = {"prediction": S, "probabilities": pa.list_(F)}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,8 +85,9 @@ def test_by_row_and_by_key(data: st.DataObject) -> None:
             for name, table, gone in (("a", first, lost[0]), ("b", second, lost[1]))
         )  # fmt: skip
         if wanted.empty:
-            with pytest.raises(DataError, match="have no scored row in common"):
-                compare(str(a), str(b))
+            for on in (None, "id"):
+                with pytest.raises(DataError, match="have no scored row in common"):
+                    compare(str(a), str(b), on=on)
             return
         for on in (None, "id"):
             found = compare(str(a), str(b), on=on, num_movers=5)
@@ -128,6 +130,52 @@ def test_an_input_without_a_key_of_the_other_output(tmp_path: Path) -> None:
     check(found, joined(tables[0].slice(0, 30), tables[1].slice(0, 30), (set(), set())))
     assert found.unmatched.first_rows == 10
     assert list(found.changes.by_source) == ["x.parquet"]
+
+
+@pytest.mark.parametrize(
+    "arrow_type", [pa.timestamp("us"), pa.timestamp("us", "Europe/Berlin"), pa.timestamp("s", "Mars/A")]
+)
+def test_keys_beyond_the_years_of_python(tmp_path: Path, arrow_type: pa.DataType) -> None:
+    """A mover is named by its key, and so is a key that is there twice."""
+    last = 253402300799 * (1 if arrow_type.unit == "s" else 1_000_000)  # 9999-12-31T23:59:59Z
+    tables = []
+    for seed in (1, 2):
+        table = predictions(20, seed)
+        keys = pa.array(np.arange(20) * -1 + last, pa.int64()).cast(arrow_type)
+        tables.append(table.set_column(0, "id", keys))
+    a, b = (write_scored(tmp_path / name, {"x": one}, HEAD) for name, one in zip("ab", tables, strict=True))
+    found = compare(str(a), str(b), on="id", num_movers=20)
+    assert found.changes.rows == 20
+    assert {str(one.where)[:10] for one in found.changes.movers} <= {"9999-12-31", "10000-01-0"}
+    twice = write_scored(tmp_path / "c", {"x": pa.concat_tables([tables[0].slice(0, 1)] * 2)}, HEAD)
+    with pytest.raises(DataError, match=r"'id' contains '?9999-12-31 23:59:59Z?'? more than once"):
+        compare(str(a), str(twice), on="id")
+
+
+def test_a_damaged_file_of_rejects(tmp_path: Path) -> None:
+    """No bit of it may move a row: every flipped one is noticed."""
+    a, b = (
+        write_scored(tmp_path / name, {"x.parquet": predictions(40, seed)}, HEAD, rejected={"x.parquet": {3, 17}})
+        for name, seed in (("a", 1), ("b", 2))
+    )
+    (file,) = (b / "_rejects").iterdir()
+    whole = file.read_bytes()
+    for at in np.random.default_rng(0).integers(0, 8 * len(whole), 60).tolist():
+        damaged = bytearray(whole)
+        damaged[at // 8] ^= 1 << at % 8
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"_rejects/x\S*: does not match the receipt of x\S*; run scoreline verify"):
+            compare(str(a), str(b))
+    file.write_bytes(whole)
+    assert compare(str(a), str(b)).changes.rows == 38
+
+
+def test_a_foreign_file_in_place_of_a_part(tmp_path: Path) -> None:
+    a, b = (write_scored(tmp_path / name, {"x.parquet": predictions(9, 1)}, HEAD, split_rows=5) for name in "ab")
+    pq.write_table(pa.table({"id": [1]}), sorted(b.glob("*.parquet"))[1])
+    for options in ({}, {"on": "id"}):
+        with pytest.raises(DataError, match="run scoreline verify"):
+            compare(str(a), str(b), **options)
 
 
 def test_inputs_in_one_only(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def test_against_a_dictionary(name: str, first: list[int | None], second: list[i
     columns = [column(numbers, name) for numbers in (first, second)]
     lists = [keys.to_pylist() for keys in columns]
     found = match_keys(*columns)
-    for value, keys in zip(found.repeated, lists, strict=True):
+    for at, keys in zip(found.repeated, lists, strict=True):
+        value = None if at is None else keys[at]
         expected = repeated(keys)
         assert value in expected if expected else value is None
     if not any(repeated(keys) for keys in lists):

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import DataError, NoInputError, StorageError
 from scoreline.pipeline.monitoring.rejects import read_rejects, write_rejects
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.manifest import read_manifest, read_record, write_manifest
 
 from conftest import Example, Result
 
@@ -97,13 +100,50 @@ def test_a_run_that_rejected_too_many(score: Command, four_files: Path, tmp_path
     assert found.rows_rejected == len(found.first) <= 2
 
 
+def test_values_that_python_has_no_type_for(score: Command, iris: Example, tmp_path: Path) -> None:
+    """Dates beyond its years, nanoseconds of a time, unknown time zones, also in lists: written as text."""
+    frame = iris.frame.head(3).copy()
+    frame.loc[1, iris.features[0]] = np.nan
+    last = pa.array([253402300799] * 3, pa.int64())  # 9999-12-31T23:59:59Z
+    days = pa.array([[2**31 - 1, 0]] * 3, pa.list_(pa.int32()))
+    columns = {
+        "berlin": last.cast(pa.timestamp("s", "Europe/Berlin")),
+        "mars": last.cast(pa.timestamp("s", "Mars/A")),
+        "time": pa.array([3723000000001] * 3, pa.int64()).cast(pa.time64("ns")),
+        "far": pa.array([2**50] * 3, pa.int64()).cast(pa.timestamp("ms")),
+        "days": days.cast(pa.list_(pa.date32())),
+    }
+    table = pa.Table.from_pandas(frame)
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    pq.write_table(table, tmp_path / "far.parquet")
+    assert score(tmp_path / "far.parquet", "--max-rejects", "1").code == 0
+    assert write_rejects(str(tmp_path / "out"), tmp_path / "r.csv") == 1
+    (row,) = csv.DictReader(StringIO((tmp_path / "r.csv").read_text(), newline=""))
+    assert {name: row[name] for name in ("berlin", "mars", "time")} == {
+        "berlin": "9999-12-31 23:59:59Z", "mars": "9999-12-31 23:59:59Z", "time": "01:02:03.000000001",
+    }  # fmt: skip
+    assert str(2**50) in row["far"]
+    assert json.loads(row["days"]) == [f"<value out of range: {2**31 - 1}>", "1970-01-01"]
+
+
+def test_a_run_that_has_not_ended(out: Path) -> None:
+    """It has not recorded its parts."""
+    store = FolderStore(out)
+    manifest = read_manifest(store)
+    write_manifest(store, manifest.model_copy(update={"status": "running"}), read_record(store, manifest))
+    for read in (lambda: read_rejects(str(out), limit=1), lambda: write_rejects(str(out), out.parent / "r.csv")):
+        with pytest.raises(DataError, match="no record of its rejects: the run was killed, or is still running"):
+            read()
+
+
 def test_nothing_to_read(tmp_path: Path, out: Path) -> None:
     """A folder that is not an output, and files of rejects that are gone or damaged."""
     with pytest.raises(NoInputError, match="is not an output"):
         read_rejects(str(tmp_path / "data"), limit=1)
     first = next((out / "_rejects").glob("b*.arrow"))
     first.write_bytes(first.read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"b-0000.\.arrow: cannot be read"):
+    with pytest.raises(DataError, match=r"b-0000.\.arrow: does not match the receipt of b-0000.\.parquet"):
         read_rejects(str(out), limit=1)
     first.unlink()
     (tmp_path / "old.csv").write_text("old")

@@ -378,7 +378,7 @@ class TestRecordedParts:
         assert isinstance(receipt, Receipt)
         write_part(path, receipt.model_copy(update={"checksum": None}), first=7)
         existing = scan()
-        assert (reasons(existing), existing.damaged) == ({0: ["damaged"]}, ["a.parquet"])
+        assert (reasons(existing), existing.to_remove) == ({0: ["damaged"]}, ["a.parquet"])
 
     @pytest.mark.parametrize(
         "etags",

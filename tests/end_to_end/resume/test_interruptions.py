@@ -11,9 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import Example, Result
@@ -59,6 +62,47 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
         "0.parquet", "1.parquet", "3.parquet", "_rejects/1.arrow", "_rejects/3.arrow",
     ]  # fmt: skip
     assert score().code == 0
+
+
+def test_an_input_that_was_replaced_while_it_was_read_is_read_anew(
+    scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a file of the same size and time, as `cp -p` makes it: its fingerprint is the same. Also where the next run
+    does not end either."""
+    from scoreline.pipeline.errors import StorageError
+    from scoreline.pipeline.running.writer import Writer
+
+    file, other, real, finished = tmp_path / "in.parquet", tmp_path / "other.parquet", Writer._finish_split, []
+    for path, frame in ((file, iris.frame), (other, iris.frame[::-1])):
+        table = pa.Table.from_pandas(pd.concat([frame] * 20), preserve_index=False)
+        pq.write_table(table, path, use_dictionary=False, compression="none")
+    os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    assert other.stat().st_size == file.stat().st_size
+    words = ["score", "--bundle", iris.bundle, "--input", file, "--output", tmp_path / "out", "--split-rows", "500"]
+
+    def replacing(self: Writer, *args: Any) -> None:
+        real(self, *args)
+        finished.append(1)
+        if len(finished) == 2:
+            other.rename(file)
+
+    def failing(self: Writer, *args: Any) -> None:
+        raise StorageError("no more room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_finish_split", replacing)
+        result = scoreline(*words)
+    assert (result.code, "changed while it was read" in result.message) == (65, True)
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_finish_split", failing)
+        result = scoreline(*words)
+    assert result.code == 74
+    assert result.event("run_started")["to_score"] == {"input changed while it was read": 6}
+    assert scoreline(*words).code == 0
+    truth = iris.frame["truth"].tolist()[::-1] * 20
+    made = sorted((tmp_path / "out").glob("*.parquet"))
+    assert [value for part in made for value in pq.read_table(part)["truth"].to_pylist()] == truth
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(4, marks=pytest.mark.long)])
