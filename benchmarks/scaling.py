@@ -35,7 +35,7 @@ from scoreline.pipeline.running.work import Work, WorkQueue
 from scoreline.pipeline.timing import StageTimes
 
 #: Nanoseconds of CPU per row, for 30 features and a network of 128-64-5 (docs/explanation/benchmarks.md).
-READ_NS, SCORE_NS, WRITE_NS, PUBLISH_NS = 250, 411, 40, 29
+READ_NS, SCORE_NS, WRITE_NS, PUBLISH_NS = 250, 330, 40, 29
 #: Milliseconds of a block that hold the GIL, by step.
 READ_GIL_MS, SCORE_GIL_MS, WRITE_GIL_MS = 0.12, 0.21, 0.08
 BLOCK_ROWS, BLOCK_BYTES = 1 << 15, 12 << 20
