@@ -10,6 +10,9 @@ from ...arrow_types import Problems, is_text
 from .casts import equals, failing_cells, nulls_at, nulls_where
 from .numbers import EXACT
 
+#: Text that Arrow usually reads as an integer, and that it never does, apart from hexadecimal numbers.
+INTEGER, NO_INTEGER = "^-?[0-9]{1,18}$", "[^0-9+-]"
+
 
 def integer_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
     """int64, null where a value is missing or is not a whole number of 64 bits with a sign.
@@ -44,7 +47,7 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
     try:
         return cells.cast(pa.int64()), []
     except pa.ArrowInvalid:
-        wrong = failing_cells(cells, lambda some: some.cast(pa.int64()))
+        wrong = failing_cells(cells, lambda some: some.cast(pa.int64()), likely=INTEGER, never=NO_INTEGER)
     problems = [(position, f"is {array[position].as_py()!s:.40}, not an integer of 64 bits") for position in wrong]
     return nulls_at(cells, wrong).cast(pa.int64()), problems
 

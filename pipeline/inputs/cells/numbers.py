@@ -12,6 +12,9 @@ from ...arrays import filled, to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
 from .casts import equals, failing_cells, nulls_at, nulls_where, text_scalar
 
+#: Text that Arrow usually reads as a number, and that it never does: it also reads inf, infinity, nan and nan(…).
+NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NO_NUMBER = r"^[^(]*[^(0-9+\-.eEinfatyINFATY][^(]*$"
 #: Above this, float64 cannot represent every integer.
 EXACT = 2**53
 _FLOAT64 = pa.float64().id
@@ -79,7 +82,7 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(array)
         trimmed = nulls_where(equals(trimmed, ""), trimmed)
-        wrong = failing_cells(trimmed, lambda some: some.cast(pa.float64()))
+        wrong = failing_cells(trimmed, lambda some: some.cast(pa.float64()), likely=NUMBER, never=NO_NUMBER)
         problems = [
             (p, f"is {_shown(cells[p].as_py())}, not a number{_comma_hint(cells[p].as_py(), decimal)}") for p in wrong
         ]
