@@ -333,7 +333,8 @@ def _ended_early(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Re
 
 def require_columns(source: ParquetSource, names: Collection[str]) -> None:
     """Raise PartitionError unless a file has columns of these names."""
-    missing = [name for name in names if name not in source.names]
+    there = set(source.names)
+    missing = [name for name in names if name not in there]
     if missing:
         raise PartitionError(f"{source.name}: has no column {missing[0]!r}", partition=source.name)
 
