@@ -38,14 +38,20 @@ class OneDnnLinear(nn.Linear):
 
 def use_onednn(module: nn.Module, device: torch.device) -> None:
     """Compute the Linear layers of a module, and the nodes of a graph that are calls of `linear`, by oneDNN where they
-    run on an x86 processor. Classes derived from `nn.Linear` are left as they are."""
+    run on an x86 processor. Classes derived from `nn.Linear` are left as they are.
+
+    The encoder layers of a graph leave torch's fast path, which reads the weights of their Linear layers. Those of
+    other modules keep it: within an `nn.TransformerEncoder` it also skips padding, whose results are then zeros.
+    """
     if device.type != "cpu" or not is_available():
         return
     for layer in module.modules():
         if type(layer) is nn.Linear:
             layer.__class__ = OneDnnLinear  # keeps its tensors and hooks
-        elif isinstance(layer, GraphModel):
-            layer.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
+        elif isinstance(layer, nn.TransformerEncoderLayer) and isinstance(module, GraphModel):
+            layer.activation_relu_or_gelu = 0  # of no activation that the fast path knows
+    if isinstance(module, GraphModel):
+        module.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
 
 
 def is_available() -> bool:

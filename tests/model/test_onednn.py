@@ -166,15 +166,42 @@ class TestReplaced:
         use_onednn(attention, CPU)
         assert type(attention.out_proj) is nn.modules.linear.NonDynamicallyQuantizableLinear
 
-    def test_encoder_layers(self) -> None:
-        """Their fast path reads the weights of layers that are replaced."""
+    @pytest.mark.parametrize("activation", ["relu", "gelu"])
+    @pytest.mark.parametrize("norm_first", [False, True])
+    def test_encoder_layers_of_a_graph(self, activation: str, norm_first: bool) -> None:
+        """Leave the fast path, and compute what it computes, of masked steps too."""
+
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.TransformerEncoderLayer(
+                    64, 4, 128, batch_first=True, activation=activation, norm_first=norm_first
+                )
+
+            def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+                return self.layer(x, src_key_padding_mask=padding)
+
+        torch.manual_seed(0)
+        model = Model().eval()
+        graph = build(*trace(model, 2))
+        use_onednn(graph, CPU)
+        values, padding = torch.randn(32, 8, 64), torch.arange(8) >= torch.arange(32)[:, None] % 8 + 1
+        with torch.inference_mode():
+            assert products(lambda: graph(values, padding)) == [256, 256]
+            torch.testing.assert_close(graph(values, padding), model(values, padding))
+
+    @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+    def test_encoder_layers_elsewhere(self) -> None:
+        """Stay on the fast path, which reads the weights of layers that are replaced."""
         torch.manual_seed(0)
         layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True).eval()
-        values = torch.randn(32, 8, 64)
+        stack = nn.TransformerEncoder(layer, 2).eval()
+        values, padding = torch.randn(32, 8, 64), torch.arange(8) >= torch.arange(32)[:, None] % 8 + 1
         with torch.inference_mode():
-            wanted = layer(values)
-            use_onednn(layer, CPU)
-            torch.testing.assert_close(layer(values), wanted)
+            wanted = stack(values, src_key_padding_mask=padding)
+            use_onednn(stack, CPU)
+            assert products(lambda: stack(values, src_key_padding_mask=padding)) == []
+            torch.testing.assert_close(stack(values, src_key_padding_mask=padding), wanted)
 
     @pytest.mark.parametrize("reason", ["cuda", "off"])
     def test_nothing_elsewhere(self, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
