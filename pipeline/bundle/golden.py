@@ -69,7 +69,7 @@ def read_golden(data: bytes, features: Sequence[str], heads: Sequence[str]) -> G
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             _refuse_decompression_bomb(file.metadata, len(data))
-            batch = file.read().combine_chunks().to_batches()[0]
+            batch = file.read(use_threads=False).combine_chunks().to_batches()[0]
         rows = pa.record_batch([batch.column(FEATURE + name) for name in features], names=list(features))
         raw = {head: _raw(batch.column(RAW + head)) for head in heads}
         columns = {
