@@ -45,6 +45,8 @@ def python_value(value: Any) -> Any:
 
 def _has_nanoseconds(arrow_type: pa.DataType) -> bool:
     """Whether a type is, or contains, a time of day in nanoseconds, which Python would cut off."""
+    if pa.types.is_dictionary(arrow_type):
+        return _has_nanoseconds(arrow_type.value_type)
     if pa.types.is_nested(arrow_type):
         return any(_has_nanoseconds(arrow_type.field(index).type) for index in range(arrow_type.num_fields))
     return bool(arrow_type == pa.time64("ns"))

@@ -46,6 +46,7 @@ def test_values_of_python(array: pa.Array) -> None:
         (pa.StructArray.from_arrays([integers([FAR], pa.timestamp("us"))], ["t"]), [{"t": BEYOND}]),
         (pa.MapArray.from_arrays([0, 1], pa.array(["k"]), integers([FAR], pa.timestamp("us"))), [[("k", BEYOND)]]),
         (pa.DictionaryArray.from_arrays(pa.array([0, None]), integers([FAR], pa.timestamp("us"))), [BEYOND, None]),
+        (integers([1, 1], pa.time64("ns")).dictionary_encode(), ["00:00:00.000000001"] * 2),
         (pa.FixedSizeListArray.from_arrays(integers([FAR, FAR], pa.timestamp("us")), 2), [[BEYOND, BEYOND]]),
     ],
     ids=lambda given: str(given.type) if isinstance(given, pa.Array) else "",

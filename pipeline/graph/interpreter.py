@@ -124,10 +124,13 @@ class GraphModel(nn.Module):
         ]
         self._program = replace(program, steps=tuple(steps))
 
-    def substitute(self, functions: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
-        """Call other functions in place of some that nodes call."""
-        steps = [replace(step, run=functions.get(step.run, step.run)) for step in self._program.steps]
-        self._program = replace(self._program, steps=tuple(steps))
+    def substitute(self, functions: Mapping[Callable[..., Any], Callable[..., Any]]) -> int:
+        """Call other functions in place of some that nodes call. Returns how many nodes do."""
+        before = self._program.steps
+        self._program = replace(
+            self._program, steps=tuple(replace(step, run=functions.get(step.run, step.run)) for step in before)
+        )
+        return sum(step.run in functions for step in before)
 
     def refuse_large(self, manifest: BundleManifest) -> None:
         """Set whether lists are among the inputs, and refuse inputs of which a few rows already exceed the limit.

@@ -20,6 +20,7 @@ from .forward import Call, forward
 from .generate import generate
 from .memory import halving
 from .modes import pinned
+from .onednn import use_mkl
 from .passes import Pass, Passes, in_row_order, num_rows, real_steps, size
 from .pieces import Outputs, Pieces
 from .tf32 import float32_products
@@ -68,6 +69,11 @@ class Members:
 
     def __len__(self) -> int:
         return len(self.models)
+
+    def use_mkl(self) -> bool:
+        """Multiply by MKL instead of oneDNN. Returns whether that changes anything."""
+        changed = [use_mkl(model) for model in self.models]
+        return any(changed)
 
     def stop(self) -> None:
         """Make runs in other threads raise StoppedError at their next pass."""

@@ -1,12 +1,14 @@
 """Linear layers by oneDNN instead of MKL on x86 processors.
 
 torch contains both libraries, and multiplies float32 matrices by MKL, which does not use AVX-512 on processors of AMD.
-There oneDNN takes 0.45 times as long, on one thread and on two, and with AVX2 alone 0.7 to 0.9 times (measured,
-docs/explanation/benchmarks.md). As with MKL, the number of threads changes no bit of a result.
+There oneDNN takes 0.45 times as long, and with AVX2 alone 0.7 to 0.9 times (measured, docs/explanation/benchmarks.md).
+With either, the last bits may depend on the number of threads: models run on one (`modes.py`).
 """
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,16 +18,21 @@ from torch.nn import functional
 from ..graph.interpreter import GraphModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
 #: Calling oneDNN takes 9 µs longer than calling MKL. It has made up for that from about this number of multiplications.
 FEWEST_PRODUCTS = 1 << 20
-FEWEST_ROWS = 16
+FEWEST_ROWS = 64
+#: The most products that one is divided into.
+MOST_PIECES = 3
 #: Columns that are transposed together. More of them do not fit into the first cache, where rows are a power of two
 #: apart (measured with 30, 100 and 1,000 columns: 0.2 to 0.5 times as long as all of them together).
 COLUMNS_AT_ONCE = 8
+
+
+_thread = threading.local()
 
 
 class OneDnnLinear(nn.Linear):
@@ -37,21 +44,39 @@ class OneDnnLinear(nn.Linear):
 
 
 def use_onednn(module: nn.Module, device: torch.device) -> None:
-    """Compute the Linear layers of a module, and the nodes of a graph that are calls of `linear`, by oneDNN where they
-    run on an x86 processor. Classes derived from `nn.Linear` are left as they are.
+    """Compute the Linear layers of a graph, and its nodes that are calls of `linear`, by oneDNN where it runs on an x86
+    processor. Modules of foreign code are left as they are: they may look at their layers, or compute with tensors and
+    in modes that oneDNN's product does not know.
 
-    The encoder layers of a graph leave torch's fast path, which reads the weights of their Linear layers. Those of
-    other modules keep it: within an `nn.TransformerEncoder` it also skips padding, whose results are then zeros.
+    Encoder layers leave torch's fast path, which reads the weights of their Linear layers.
     """
-    if device.type != "cpu" or not is_available():
+    if not isinstance(module, GraphModel) or device.type != "cpu" or not is_available():
         return
+    module.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
     for layer in module.modules():
         if type(layer) is nn.Linear:
-            layer.__class__ = OneDnnLinear  # keeps its tensors and hooks
-        elif isinstance(layer, nn.TransformerEncoderLayer) and isinstance(module, GraphModel):
+            layer.__class__ = OneDnnLinear  # keeps its tensors
+        elif isinstance(layer, nn.TransformerEncoderLayer):
             layer.activation_relu_or_gelu = 0  # of no activation that the fast path knows
-    if isinstance(module, GraphModel):
-        module.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
+
+
+def use_mkl(module: nn.Module) -> bool:
+    """Let MKL multiply again. Returns whether oneDNN did."""
+    layers: list[nn.Linear] = [layer for layer in module.modules() if type(layer) is OneDnnLinear]
+    for layer in layers:
+        layer.__class__ = nn.Linear
+    nodes = module.substitute({linear: functional.linear}) if isinstance(module, GraphModel) else 0
+    return bool(layers or nodes)
+
+
+@contextmanager
+def for_few_rows() -> Iterator[None]:
+    """Multiply few rows by oneDNN, too, in this thread: golden rows are few, but test what multiplies full passes."""
+    _thread.takes_few = True
+    try:
+        yield
+    finally:
+        _thread.takes_few = False
 
 
 def is_available() -> bool:
@@ -66,18 +91,20 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`input · weightᵀ + bias`, as `functional.linear` computes it; by oneDNN where the values are float32, no
     gradients are recorded, and there are enough of them.
 
-    oneDNN compiles a kernel for each number of rows, in 0.3 ms, and keeps it in up to 0.6 MB. Therefore rows are
-    divided into powers of two, and MKL multiplies what is left. A full forward pass is a power of two.
+    oneDNN compiles a kernel for each number of rows, in 0.3 ms, and keeps it in about 1 MB. Therefore rows are divided
+    into a few powers of two, and MKL multiplies what is left. A full forward pass is a power of two.
     """
     if not _suits(input, weight, bias):
         return functional.linear(input, weight, bias)
     product: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default
     width = weight.shape[1]
-    rows, count, start, pieces = _row_major(input), input.numel() // width, 0, []
+    rows, count, start = _row_major(input), input.numel() // width, 0
+    pieces: list[Tensor] = []
     if _power_of_two(count) == count:
         return product(rows, weight, bias, "none", [], "")
-    rows, fewest = rows.view(count, width), max(FEWEST_ROWS, _power_of_two(FEWEST_PRODUCTS // weight.numel()))
-    while count - start >= fewest:
+    fewest = 1 if _takes_few() else max(FEWEST_ROWS, FEWEST_PRODUCTS // weight.numel())
+    rows = rows.view(count, width)
+    while count - start >= fewest and len(pieces) < MOST_PIECES:
         stop = start + _power_of_two(count - start)
         pieces.append(product(rows[start:stop], weight, bias, "none", [], ""))
         start = stop
@@ -86,19 +113,24 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.cat(pieces).view(*input.shape[:-1], weight.shape[0])
 
 
+def _takes_few() -> bool:
+    return getattr(_thread, "takes_few", False)
+
+
 def _suits(values: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether oneDNN can multiply the tensors, and is faster."""
-    if values.dim() < 2 or weight.dim() != 2 or values.numel() * weight.shape[0] < FEWEST_PRODUCTS:
+    if values.dim() < 2 or weight.dim() != 2 or not values.numel() or not weight.numel():
+        return False
+    width = values.shape[-1]
+    is_few = values.numel() < FEWEST_ROWS * width or values.numel() * weight.shape[0] < FEWEST_PRODUCTS
+    if is_few and not _takes_few():
         return False
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    width = values.shape[-1]
     if not (_is_plain(values) and _is_plain(weight) and weight.is_contiguous() and weight.shape[1] == width):
         return False
-    if bias is not None and not (_is_plain(bias) and bias.shape == weight.shape[:1]):
-        return False
-    if values.numel() < FEWEST_ROWS * width:
-        return False
+    if bias is not None and not (_is_plain(bias) and bias.shape == weight.shape[:1] and bias.is_contiguous()):
+        return False  # oneDNN takes any bias for a contiguous one
     return values.is_contiguous() or (values.dim() == 2 and values.stride(0) == 1)
 
 
@@ -115,7 +147,7 @@ def _row_major(values: Tensor) -> Tensor:
     """Contiguous values. A table comes column by column and is transposed a few columns at a time."""
     if values.is_contiguous():
         return values
-    found = torch.empty(values.shape)
+    found = torch.empty(values.shape, dtype=values.dtype)
     for start in range(0, values.shape[1], COLUMNS_AT_ONCE):
         columns = slice(start, start + COLUMNS_AT_ONCE)
         found[:, columns] = values[:, columns]

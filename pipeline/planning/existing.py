@@ -191,6 +191,10 @@ class _Scan:
         self._keep(owner, split, replace(known, kept=True), json.loads(known.version.made_with))
         return True
 
+    def _is_of_changed(self, receipt: Receipt | str) -> bool:
+        """Whether a part was made from an input that changed while the last run read it."""
+        return isinstance(receipt, Receipt) and receipt.fingerprint.source in self.changed
+
     def _has_moved_away(self) -> bool:
         """Whether a later location of the input has been recorded than this one."""
         last = self.existing.manifest
@@ -207,12 +211,14 @@ class _Scan:
         """Examine a `.parquet` file with this ETag and receipt."""
         store, existing = self.store, self.existing
         owner, split = _owner(name, receipt, self.owners)
+        if stale := self._is_of_changed(receipt) and name not in existing.committed:
+            existing.to_remove.append(name)  # whatever else differs, and whether or not the input is among this run's
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in self.known):
             raise _foreign(store, name)
         if isinstance(receipt, Receipt) and owner is None:
             _refuse_overwriting(store, name, receipt, self.owners)
         if owner is None:
-            existing.orphaned_parts.append(name)
+            existing.orphaned_parts += [] if stale else [name]
             return
         if isinstance(receipt, Receipt):
             _refuse_other_root(store, name, receipt, existing.manifest, self.root, moved=self.job.moved_input)
@@ -227,7 +233,7 @@ class _Scan:
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):
-            if record in ([DAMAGED], [CHANGED]):
+            if record == [DAMAGED]:
                 existing.to_remove.append(name)
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
 

@@ -1,6 +1,7 @@
 """Rehearsing a bundle before it is published: layout, padding, mixed rows, and the changes by pruning."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.bundle.golden import GoldenRows, read_golden
 from scoreline.pipeline.errors import BundleError, GoldenMismatchError
+from scoreline.pipeline.model.onednn import is_available
 from scoreline.pipeline.records import Sequences
 from scoreline.pipeline.saving.draft import Draft, draft
 from scoreline.pipeline.saving.rehearsal import pruning_changes, rehearse_bundle
@@ -21,7 +23,7 @@ from scoreline.schemas.inputs import TableInput
 from torch import Tensor, nn
 
 from captured import rows_of
-from scoreline import FloatSequence, Multiclass, Regression, TokenSequence, save_bundle
+from scoreline import FloatSequence, Multiclass, Regression, Scorer, TokenSequence, save_bundle
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
 
@@ -104,6 +106,45 @@ def test_a_model_that_mixes_rows(saved: tuple[BundleManifest, GoldenRows]) -> No
         raw = made.reference(torch.from_numpy(FRAME.to_numpy(np.float32).copy())).numpy()
     with pytest.raises(BundleError, match=r"^the model mixes rows: a row's output depends on other rows of its batch"):
         rehearse_bundle(manifest, [made], replace(golden, raw={"output": raw}, columns={}))
+
+
+@pytest.mark.parametrize(("depth", "width", "unit"), [(3, 256, 1e3), (4, 512, 1e6)])
+def test_outputs_in_large_units_close_to_zero(tmp_path: Path, depth: int, width: int, unit: float) -> None:
+    """Rounding has the size of what is added, not of the sum; kernels for other numbers of rows round otherwise."""
+    torch.manual_seed(0)
+    widths = [30, *[width] * (depth - 1)]
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(width, 1)).eval()
+    sample = np.random.default_rng(0).normal(size=(500, 30))
+    with torch.no_grad():
+        model[-1].weight *= unit
+        model[-1].bias -= model(torch.from_numpy(sample).float()).mean()
+    names = [f"f{number}" for number in range(30)]
+    save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=sample)
+    found = Scorer.load(tmp_path / "b", device="cpu").score_table(pa.table(dict(zip(names, sample.T, strict=True))))
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(sample).float())[:, 0].numpy()
+    np.testing.assert_allclose(found["prediction"].to_numpy(), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.skipif(not is_available(), reason="torch has no oneDNN for this processor")
+def test_small_differences_of_large_numbers(tmp_path: Path) -> None:
+    """MKL multiplies a model whose golden rows oneDNN does not reproduce, when it is saved and when it is loaded."""
+    model = nn.Sequential(nn.Linear(6, 2), nn.Linear(2, 3)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1e5, 1, 1, 1, 1, 1], [1e5, -1, 1, 1, 1, 1]]))
+        model[1].weight.copy_(torch.tensor([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]]))
+    sample = np.random.default_rng(0).normal(size=(256, 6))
+    names = [f"f{number}" for number in range(6)]
+    task = Regression(["a", "b", "c"])
+    save_bundle(tmp_path / "b", model, features=names, task=task, sample=sample)
+    scorer = Scorer.load(tmp_path / "b", device="cpu")
+    (graph,) = scorer.members.models
+    assert [type(layer) for layer in graph.children()] == [nn.Linear] * 2
+    found = scorer.score_table(pa.table(dict(zip(names, sample.T, strict=True))))
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(sample).float()).numpy()
+    assert np.array_equal(np.stack([found[name] for name in found.schema.names], axis=1), wanted)
 
 
 class Padded(nn.Module):

@@ -64,27 +64,31 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
     assert score().code == 0
 
 
+@pytest.mark.parametrize("second", [(), ("--force",), ("--prefix", "p_"), ("--split-rows", "400"), "another input"])
 def test_an_input_that_was_replaced_while_it_was_read_is_read_anew(
-    scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: tuple[str, ...] | str
 ) -> None:
-    """By a file of the same size and time, as `cp -p` makes it: its fingerprint is the same. Also where the next run
-    does not end either."""
+    """By a file of the same size and time, as `cp -p` makes it: its fingerprint is the same. Whatever the next run is,
+    and also where it does not end."""
     from scoreline.pipeline.errors import StorageError
     from scoreline.pipeline.running.writer import Writer
 
-    file, other, real, finished = tmp_path / "in.parquet", tmp_path / "other.parquet", Writer._finish_split, []
-    for path, frame in ((file, iris.frame), (other, iris.frame[::-1])):
+    data, other, real, finished = tmp_path / "in", tmp_path / "other.parquet", Writer._finish_split, []
+    data.mkdir()
+    for path, frame in ((data / "a.parquet", iris.frame), (other, iris.frame[::-1])):
         table = pa.Table.from_pandas(pd.concat([frame] * 20), preserve_index=False)
         pq.write_table(table, path, use_dictionary=False, compression="none")
-    os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
-    assert other.stat().st_size == file.stat().st_size
-    words = ["score", "--bundle", iris.bundle, "--input", file, "--output", tmp_path / "out", "--split-rows", "500"]
+    was = (data / "a.parquet").stat()
+    os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert other.stat().st_size == was.st_size
+    base = ["score", "--bundle", iris.bundle, "--output", tmp_path / "out", "--input"]
+    words = [*base, data, "--split-rows", "500"]
 
     def replacing(self: Writer, *args: Any) -> None:
         real(self, *args)
         finished.append(1)
         if len(finished) == 2:
-            other.rename(file)
+            other.rename(data / "a.parquet")
 
     def failing(self: Writer, *args: Any) -> None:
         raise StorageError("no more room")
@@ -94,14 +98,20 @@ def test_an_input_that_was_replaced_while_it_was_read_is_read_anew(
         result = scoreline(*words)
     assert (result.code, "changed while it was read" in result.message) == (65, True)
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
-    with monkeypatch.context() as patched:
-        patched.setattr(Writer, "_finish_split", failing)
-        result = scoreline(*words)
-    assert result.code == 74
-    assert result.event("run_started")["to_score"] == {"input changed while it was read": 6}
+    if second == "another input":
+        iris.frame.to_parquet(data / "b.parquet", index=False)
+        assert scoreline(*base, data / "b.parquet").code == 0
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(Writer, "_finish_split", failing)
+            result = scoreline(*words, *second)
+        assert result.code == 74
+        if not second:
+            assert result.event("run_started")["to_score"] == {"input changed while it was read": 6}
+    assert not list((tmp_path / "out").glob("a*.parquet"))
     assert scoreline(*words).code == 0
     truth = iris.frame["truth"].tolist()[::-1] * 20
-    made = sorted((tmp_path / "out").glob("*.parquet"))
+    made = sorted((tmp_path / "out").glob("a*.parquet"))
     assert [value for part in made for value in pq.read_table(part)["truth"].to_pylist()] == truth
 
 
