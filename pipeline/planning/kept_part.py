@@ -31,6 +31,8 @@ def kept_record(
     """
     if not isinstance(receipt, Receipt):
         return [receipt]
+    if known is not None and known.receipt == receipt.checksum and is_changed(store, known, etag):
+        return [DAMAGED]  # also where it is scored again for another reason: that may be interrupted
     if force:
         return ["forced"]
     found = receipt.fingerprint
@@ -46,7 +48,7 @@ def kept_record(
     if rejects is not None and _digest(store, rejects) != receipt.rejects:
         return ["rejects missing or changed"]
     assert receipt.checksum is not None, "read_receipt has checked it"
-    if (digest := _checked_digest(store, name, etag, receipt.checksum, known)) is None:
+    if (digest := _checked_digest(store, name, receipt.checksum, known)) is None:
         return [DAMAGED]
     return PartRecord(
         target=name,
@@ -64,12 +66,12 @@ def kept_record(
     )
 
 
-def _checked_digest(store: Store, name: str, etag: str | None, receipt: str, known: PartRecord | None) -> str | None:
+def _checked_digest(store: Store, name: str, receipt: str, known: PartRecord | None) -> str | None:
     """The digest of a part with this checksum of its receipt; None if it is damaged. It is read to the end if it was
-    not recorded with this receipt, or has been written since."""
+    not recorded with this receipt; a recorded one has been compared before."""
     if known is None or known.receipt != receipt:
         return store.kept_digest(name) or _whole_digest(store, name)
-    return None if is_changed(store, known, etag) else known.sha256
+    return known.sha256
 
 
 def is_changed(store: Store, known: PartRecord, etag: str | None) -> bool:

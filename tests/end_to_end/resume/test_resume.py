@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 
 from conftest import Example, Result
 from outcomes import parts, recorded
@@ -59,8 +60,9 @@ def test_a_copied_output(score: Command, tmp_path: Path) -> None:
     assert parts(out) == parts(original)
 
 
-def test_a_damaged_part_is_not_forgotten(score: Command, data: Path, tmp_path: Path) -> None:
-    """P12: by a run that notices it, and fails before it has scored it again. Pages have checksums, the footer has
+@pytest.mark.parametrize("words", [(), ("--force",), ("--prefix", "p_")])
+def test_a_damaged_part_is_not_forgotten(score: Command, data: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """P12: by a run that fails before it has scored it again, for whatever reason. Pages have checksums, the footer has
     none: the name of a column in it was changed."""
     out = tmp_path / "out"
     assert score().code == 0
@@ -70,9 +72,10 @@ def test_a_damaged_part_is_not_forgotten(score: Command, data: Path, tmp_path: P
     rows = pd.read_parquet(data / "2.parquet")
     rows[rows.select_dtypes("float").columns] = float("nan")
     rows.to_parquet(broken)
-    result = score("--batch-size", 16)
+    result = score("--batch-size", 16, *words)
     assert result.code == 65, result.err
-    assert not (out / "2.parquet").exists() or parts(out)["2.parquet"] == whole["2.parquet"]
+    if "--prefix" not in words:
+        assert not (out / "2.parquet").exists() or parts(out)["2.parquet"] == whole["2.parquet"]
     broken.unlink()
     assert score().code == 0
     assert parts(out) == whole
