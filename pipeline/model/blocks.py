@@ -54,9 +54,9 @@ def block_size(
     num_features = max([len(manifest.model_features), *(len(step.outputs) for step in manifest.steps)])
     widest = max([num_features, *_widths(graphs)])
     most = MOST_ROWS[device_type]
-    fewest = max(WIDE_ROWS, min(FEWEST_ROWS, _power_of_two(WIDE_BYTES // (8 * num_features))))
-    rows = max(fewest, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
-    pass_rows = max(fewest, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
+    fewest = max(WIDE_ROWS, min(FEWEST_ROWS, power_of_two(WIDE_BYTES // (8 * num_features))))
+    rows = max(fewest, min(most, power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
+    pass_rows = max(fewest, min(rows, power_of_two(PASS_BYTES[device_type] // (4 * widest))))
     reason = (
         f"blocks of {counted(num_features, 'column')} take {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest"
         f" layer of {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows} rows on"
@@ -77,7 +77,7 @@ def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: 
     block_bytes, most = (
         (IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS) if images else (BLOCK_BYTES[device_type], MOST_ROWS[device_type])
     )
-    rows = max(1, min(most, _power_of_two(block_bytes // row_bytes)))
+    rows = max(1, min(most, power_of_two(block_bytes // row_bytes)))
     if steps:
         widest = max([1, *_widths(graphs)])
         what = f"a widest layer of {widest} numbers a step"
@@ -85,7 +85,7 @@ def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: 
         layers = [prod(layer.shape) for member in manifest.members for layer in getattr(member, "layers", [])]
         widest = max([*layers, max(images)]) if layers else 4 * max(images)
         what = f"a widest layer of {widest} numbers a row"
-    pass_rows = max(2, _power_of_two(PASS_BYTES[device_type] // (4 * widest)))  # a single row would be passed twice
+    pass_rows = max(2, power_of_two(PASS_BYTES[device_type] // (4 * widest)))  # a single row would be passed twice
     pass_rows = pass_rows if steps else min(max(2, rows), pass_rows)
     reason = (
         f"a row of {row_bytes / 1000:.3g} kB at most makes blocks of {rows * row_bytes / (1 << 20):.3g} MiB, and {what}"
@@ -105,6 +105,6 @@ def _widths(graphs: Sequence[Graph]) -> list[int]:
     ]
 
 
-def _power_of_two(number: int) -> int:
+def power_of_two(number: int) -> int:
     """The largest power of two that is at most `number`, at least 1."""
     return 1 << max(0, number.bit_length() - 1)

@@ -16,9 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 from ..graph.interpreter import GraphModel
+from .blocks import power_of_two
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -43,30 +44,44 @@ class OneDnnLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
+class OneDnnEncoderLayer(nn.TransformerEncoderLayer):
+    """An `nn.TransformerEncoderLayer` that does not take torch's fast path, which reads the weights of its layers."""
+
+    @property
+    def activation_relu_or_gelu(self) -> int:  # type: ignore[override]
+        """That of no activation that the fast path knows, whatever the layer was made with."""
+        return 0
+
+
+#: The classes in place of those of torch. A layer keeps its tensors.
+CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: OneDnnLinear,
+    nn.TransformerEncoderLayer: OneDnnEncoderLayer,
+}
+
+
 def use_onednn(module: nn.Module, device: torch.device) -> None:
     """Compute the Linear layers of a graph, and its nodes that are calls of `linear`, by oneDNN where it runs on an x86
     processor. Modules of foreign code are left as they are: they may look at their layers, or compute with tensors and
     in modes that oneDNN's product does not know.
-
-    Encoder layers leave torch's fast path, which reads the weights of their Linear layers.
     """
-    if not isinstance(module, GraphModel) or device.type != "cpu" or not is_available():
-        return
-    module.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
-    for layer in module.modules():
-        if type(layer) is nn.Linear:
-            layer.__class__ = OneDnnLinear  # keeps its tensors
-        elif isinstance(layer, nn.TransformerEncoderLayer):
-            layer.activation_relu_or_gelu = 0  # of no activation that the fast path knows
+    if isinstance(module, GraphModel) and device.type == "cpu" and is_available():
+        module.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
+        _replace_classes(module, CLASSES)
 
 
 def use_mkl(module: nn.Module) -> bool:
-    """Let MKL multiply again. Returns whether oneDNN did."""
-    layers: list[nn.Linear] = [layer for layer in module.modules() if type(layer) is OneDnnLinear]
-    for layer in layers:
-        layer.__class__ = nn.Linear
+    """Undo `use_onednn`. Returns whether it had an effect."""
     nodes = module.substitute({linear: functional.linear}) if isinstance(module, GraphModel) else 0
-    return bool(layers or nodes)
+    return bool(nodes + _replace_classes(module, {other: own for own, other in CLASSES.items()}))
+
+
+def _replace_classes(module: nn.Module, classes: Mapping[type[nn.Module], type[nn.Module]]) -> int:
+    """Replace the classes of layers. Returns of how many."""
+    layers = [layer for layer in module.modules() if type(layer) in classes]
+    for layer in layers:
+        layer.__class__ = classes[type(layer)]
+    return len(layers)
 
 
 @contextmanager
@@ -100,12 +115,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     width = weight.shape[1]
     rows, count, start = _row_major(input), input.numel() // width, 0
     pieces: list[Tensor] = []
-    if _power_of_two(count) == count:
+    if power_of_two(count) == count:
         return product(rows, weight, bias, "none", [], "")
     fewest = 1 if _takes_few() else max(FEWEST_ROWS, FEWEST_PRODUCTS // weight.numel())
     rows = rows.view(count, width)
     while count - start >= fewest and len(pieces) < MOST_PIECES:
-        stop = start + _power_of_two(count - start)
+        stop = start + power_of_two(count - start)
         pieces.append(product(rows[start:stop], weight, bias, "none", [], ""))
         start = stop
     if start < count:
@@ -152,8 +167,3 @@ def _row_major(values: Tensor) -> Tensor:
         columns = slice(start, start + COLUMNS_AT_ONCE)
         found[:, columns] = values[:, columns]
     return found
-
-
-def _power_of_two(number: int) -> int:
-    """The largest power of two that is at most `number`, at least 1."""
-    return 1 << max(0, number.bit_length() - 1)

@@ -191,10 +191,6 @@ class _Scan:
         self._keep(owner, split, replace(known, kept=True), json.loads(known.version.made_with))
         return True
 
-    def _is_of_changed(self, receipt: Receipt | str) -> bool:
-        """Whether a part was made from an input that changed while the last run read it."""
-        return isinstance(receipt, Receipt) and receipt.fingerprint.source in self.changed
-
     def _has_moved_away(self) -> bool:
         """Whether a later location of the input has been recorded than this one."""
         last = self.existing.manifest
@@ -211,7 +207,8 @@ class _Scan:
         """Examine a `.parquet` file with this ETag and receipt."""
         store, existing = self.store, self.existing
         owner, split = _owner(name, receipt, self.owners)
-        if stale := self._is_of_changed(receipt) and name not in existing.committed:
+        changed = isinstance(receipt, Receipt) and receipt.fingerprint.source in self.changed
+        if stale := changed and name not in existing.committed:
             existing.to_remove.append(name)  # whatever else differs, and whether or not the input is among this run's
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in self.known):
             raise _foreign(store, name)
@@ -228,12 +225,12 @@ class _Scan:
         wanted = self.wanted(owner, split)
         known = self.known.get(name)
         record = kept_record(store, name, etag, receipt, wanted, self.split_rows, known, force=self.job.force)
-        if owner.name in self.changed and isinstance(record, PartRecord):
+        if changed and isinstance(record, PartRecord):
             record = [CHANGED]
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):
-            if record == [DAMAGED]:
+            if record == [DAMAGED] and not stale:
                 existing.to_remove.append(name)
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
 

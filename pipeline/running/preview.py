@@ -44,15 +44,8 @@ def score_first_rows(plan: "Plan", scorer: "Scorer", job: "ScoreJob") -> dict[st
 
 
 def _shown(rows: "pa.RecordBatch") -> list[dict[str, Any]]:
-    """Rows as Python values; a value that Python cannot represent, such as a date after the year 9999, as Arrow prints
-    it."""
+    """Rows as Python values; as text where Python has no type for them, such as a date after the year 9999."""
+    from ..python_values import python_values
 
-    def value(column: "pa.Array", row: int) -> Any:
-        try:
-            return column[row].as_py()
-        except (ValueError, OverflowError):  # ArrowInvalid is a ValueError
-            return " ".join(column.slice(row, 1).to_string().split())[2:-2]
-
-    columns = zip(rows.schema.names, rows.columns, strict=True)
-    values = {name: [value(column, row) for row in range(rows.num_rows)] for name, column in columns}
+    values = dict(zip(rows.schema.names, map(python_values, rows.columns), strict=True))
     return [{name: values[name][row] for name in values} for row in range(rows.num_rows)]

@@ -155,24 +155,18 @@ def _rows_match(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | L
     if isinstance(got, Lists) and isinstance(whole, Lists):
         wanted = whole.only(np.arange(start, stop))
         same = got.offsets.tolist() == wanted.offsets.tolist()
-        return same and _are_close(got.values, wanted.values)
+        return same and _are_close(got.values, wanted.values, wanted.values)
     assert isinstance(got, np.ndarray), "both are of rows, or both of steps"
     assert isinstance(whole, np.ndarray), "both are of rows, or both of steps"
-    return _are_close(got, whole[start:stop], np.abs(whole))
+    return _are_close(got, whole[start:stop], whole)
 
 
-def _are_close(got: NDArray[Any], wanted: NDArray[Any], sizes: NDArray[Any] | None = None) -> bool:
-    """Whether outputs differ by no more than rounding, which has the size of an output in any row: a sum of large
-    numbers may be close to zero, and is added in another order where there are more rows.
-
-    Args:
-        sizes: the absolute outputs of all rows; None: those of `wanted`.
-    """
+def _are_close(got: NDArray[Any], wanted: NDArray[Any], outputs: NDArray[Any]) -> bool:
+    """Whether outputs differ by no more than rounding, which has the size of the largest of `outputs`: a sum of large
+    numbers may be close to zero, and is added in another order where there are more rows."""
     if got.shape != wanted.shape:
         return False
-    sizes = np.abs(wanted) if sizes is None else sizes
-    finite = np.where(np.isfinite(sizes), sizes, 0)
-    tolerance = ABSOLUTE + RELATIVE * finite.max(axis=0, initial=0.0)
+    sizes = np.where(np.isfinite(outputs), np.abs(outputs), 0).max(axis=0, initial=0.0)
     with np.errstate(invalid="ignore"):
-        close = np.abs(got - wanted) <= tolerance
+        close = np.abs(got - wanted) <= ABSOLUTE + RELATIVE * sizes
     return bool((close | (got == wanted) | (np.isnan(got) & np.isnan(wanted))).all())

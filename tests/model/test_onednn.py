@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scoreline.pipeline.graph.interpreter import build
 from scoreline.pipeline.graph.trace import trace
 from scoreline.pipeline.model.modes import pinned
-from scoreline.pipeline.model.onednn import for_few_rows, is_available, linear, use_onednn
+from scoreline.pipeline.model.onednn import for_few_rows, is_available, linear, use_mkl, use_onednn
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
@@ -191,6 +191,26 @@ class TestReplaced:
         with torch.inference_mode():
             assert products(lambda: graph(values, padding)) == [256, 256]
             torch.testing.assert_close(graph(values, padding), model(values, padding))
+
+    def test_everything_as_before(self) -> None:
+        """Layers, nodes and the fast path of an encoder layer, once MKL multiplies again."""
+
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.TransformerEncoderLayer(64, 4, 64, batch_first=True)
+                self.out = nn.Linear(64, 64)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return functional.linear(self.out(self.layer(x)), torch.eye(64))
+
+        model, values = Model(), torch.randn(32, 8, 64)
+        graph = graph_of(model)
+        assert (use_mkl(graph), use_mkl(graph)) == (True, False)
+        assert graph.layer.activation_relu_or_gelu == model.layer.activation_relu_or_gelu == 1
+        with torch.inference_mode():
+            assert products(lambda: graph(values)) == []
+            assert torch.equal(graph(values), model(values))
 
     def test_foreign_modules_stay(self) -> None:
         """They may look at their layers, and compute with what oneDNN does not know."""
