@@ -32,8 +32,8 @@ from .worker_engine import WorkerEngine, worker_setup
 from .workers import Launcher, Size, Workers
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-#: What the server imports: everything that takes long.
-_PRELOADED = [f"{__name__.removesuffix('engines.processes')}{name}" for name in ("running.score", "scoring.scorer")]
+#: What the server imports.
+_PRELOADED = [f"{__name__.removesuffix('processes')}preloaded"]
 #: Signals that a terminal sends to the whole group: they are for the run, which ends its workers.
 _FOR_THE_RUN = (signal.SIGINT, signal.SIGHUP)
 #: How a worker ends whose run has ended without it.
