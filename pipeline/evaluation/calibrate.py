@@ -41,6 +41,7 @@ from ..tasks.task import Task
 from ..tasks.tasks import TASKS, task_of
 from .calibration import fit_platt, fit_temperature
 from .evaluators import EVALUATORS
+from .labels import LabelError, located
 from .reliability import Reliability, reliability
 
 Method = Literal["auto", "temperature", "platt"]
@@ -171,8 +172,8 @@ def _collected(
         logits = task.logits(dense({head: raw.heads[head]})[head], scorer.manifest.ensemble, len(scorer.members))
         try:
             truth, known = EVALUATORS[task.name].truth(task.labels, columns, labels)
-        except DataError as error:
-            raise DataError(f"{block.origin.source}: {error}") from error
+        except LabelError as error:
+            raise located(error, block.origin.source, block.first_row, kept) from error
         known = known & ~torch.isnan(logits).any(dim=1).numpy()
         scores.append(logits[torch.from_numpy(known)])
         truths.append(truth[known])

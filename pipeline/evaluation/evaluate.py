@@ -20,8 +20,9 @@ from ..outputs.stores import open_store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
 from ..tasks.tasks import TASKS
-from .evaluators import Evaluation, evaluator_of
+from .evaluators import Evaluation, PredictionError, evaluator_of
 from .label_file import LabelFile, LabelTable
+from .labels import LabelError, located
 
 Advance = Callable[[int], object]
 
@@ -67,14 +68,16 @@ def evaluate(
     parts = [_Part(part.target, record) for record in partitions for part in record.parts]
     table = None if joined is None else LabelTable(joined, labels)
     keys = labels if joined is None else [joined.on]
-    for part, rows in _batches(store, parts, chosen, keys, whole_parts=joined is not None):
-        truths = [part.column(rows, name) for name in keys]
+    for part, first_row, rows in _batches(store, parts, chosen, keys, whole_parts=joined is not None):
+        truths, of_rows = [part.column(rows, name) for name in keys], None
         if table is not None:
-            truths = table.look_up(part.keys(rows, keys[0]))
+            truths, of_rows = table.look_up(part.keys(rows, keys[0]))
         try:
             known = evaluator.add(found, rows, truths, labels)
-        except DataError as error:
-            raise DataError(f"{part.name if joined is None else joined.path}: {error}") from error
+        except PredictionError as error:
+            raise DataError(f"{located(error, part.name, first_row)}; run scoreline verify") from error
+        except LabelError as error:
+            raise located(error, part.name if joined is None else joined.path, first_row, of_rows) from error
         found.rows += int(known.sum())
         found.unlabelled += len(known) - int(known.sum())
         advance(rows.num_rows)
@@ -105,8 +108,9 @@ class _Part:
 
 def _batches(
     store: Store, parts: Sequence[_Part], head: HeadRecord, keys: Sequence[str], *, whole_parts: bool
-) -> Iterator[tuple[_Part, pa.RecordBatch | pa.Table]]:
-    """The predictions and key columns of each part, in batches; keys from the path are not included."""
+) -> Iterator[tuple[_Part, int, pa.RecordBatch | pa.Table]]:
+    """The predictions and key columns of each part, in batches, each with the number of its first row; keys from the
+    path are not included."""
     for part in parts:
         try:
             with ParquetSource(store.path(part.name), name=part.name) as source:
@@ -116,9 +120,11 @@ def _batches(
                     raise UsageError(f"{part.name} has no column {missing[0]!r}; its keys are {there or 'none'}")
                 columns = [*dict.fromkeys([*(key for key in keys if key in source.names), *head.columns])]
                 if whole_parts:
-                    yield part, source.read(columns).combine_chunks()
+                    yield part, 0, source.read(columns).combine_chunks()
                 else:
+                    first_row = 0
                     for batch in source.read_batches(columns):
-                        yield part, batch
+                        yield part, first_row, batch
+                        first_row += batch.num_rows
         except PartitionError as error:
             raise DataError(f"{one_line(error)}; run scoreline verify") from error

@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ...schemas.run import HeadRecord
 from ..arrays import to_numpy
 from ..arrow_types import is_list
-from ..errors import DataError, counted
+from ..errors import counted
 from ..nested import keep
 from ..plain import plain, whole
-from .labels import Known, binary_truths, label_indices, true_numbers
+from .labels import Known, LabelError, binary_truths, label_indices, true_numbers
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 
 
@@ -39,6 +40,10 @@ class Evaluation:
     quantiles: dict[str, QuantileMetrics] = field(default_factory=dict)
 
 
+class PredictionError(LabelError):
+    """A prediction is not a label: the output is damaged."""
+
+
 class Evaluator(ABC):
     """Compares the predictions of a task with the true labels."""
 
@@ -54,7 +59,7 @@ class Evaluator(ABC):
         """The true labels, converted for the task, and which rows have one.
 
         Raises:
-            DataError: a value is not a label.
+            LabelError: a value is not a label.
         """
 
     @abstractmethod
@@ -63,7 +68,12 @@ class Evaluator(ABC):
 
     @abstractmethod
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
-        """Add a batch of predictions and true labels. Returns which rows, or steps, have a label."""
+        """Add a batch of predictions and true labels. Returns which rows, or steps, have a label.
+
+        Raises:
+            PredictionError: a prediction is not a label.
+            LabelError: a true value is not one.
+        """
 
 
 class ClassEvaluator(Evaluator):
@@ -83,7 +93,7 @@ class ClassEvaluator(Evaluator):
         assert found.classes is not None, "set by `start`"
         head = found.head
         truth, known = self.truth(head.labels, truths, names)
-        predicted, _ = label_indices(rows.column(head.columns[0]), head.labels, head.columns[0])
+        predicted = _predicted(rows.column(head.columns[0]), head)
         probabilities = _probabilities(head, rows, "prediction")
         found.classes.add(truth[known], predicted[known], None if probabilities is None else probabilities[known])
         return known
@@ -98,9 +108,12 @@ class StepEvaluator(ClassEvaluator):
         """Add lists of labels."""
         assert found.classes is not None, "set by `start`"
         head = found.head
-        right, predicted_steps = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
-        truth, known = self.truth(head.labels, [right], names)
-        predicted, _ = label_indices(predicted_steps, head.labels, head.columns[0])
+        right, predicted_steps, of_rows = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
+        try:
+            truth, known = self.truth(head.labels, [right], names)
+            predicted = _predicted(predicted_steps, head)
+        except LabelError as error:
+            raise (error if error.row is None else error.at(int(of_rows[error.row]))) from error
         found.classes.add(truth[known], predicted[known], None)
         return known
 
@@ -219,26 +232,38 @@ EVALUATORS: dict[str, Evaluator] = {
 }
 
 
-def _steps(predicted: pa.Array, column: Any, name: str) -> tuple[pa.Array, pa.Array]:
-    """The true and predicted labels of every step, of the rows with true labels.
+def _predicted(column: Any, head: HeadRecord) -> NDArray[np.int64]:
+    """The index of each predicted label."""
+    try:
+        return label_indices(column, head.labels, head.columns[0])[0]
+    except LabelError as error:
+        raise PredictionError(str(error), column=error.column, row=error.row) from error
+
+
+def _steps(predicted: pa.Array, column: Any, name: str) -> tuple[pa.Array, pa.Array, NDArray[np.int64]]:
+    """The true and predicted labels of every step, of the rows with true labels, and the row of each.
 
     Raises:
-        DataError: a column without lists, or a list with another number of steps.
+        LabelError: a column without lists, or a list with another number of steps.
     """
     truth = plain(column)
     if not is_list(truth.type):
-        raise DataError(f"label column {name!r} is {column.type}; tagging needs a list of labels for each row")
+        message = f"label column {name!r} is {column.type}; tagging needs a list of labels for each row"
+        raise LabelError(message, column=name)
     known = truth.is_valid()
+    of_rows = np.flatnonzero(to_numpy(known))
     right, predicted_steps = keep(truth, known), keep(predicted, known)
     num_right, num_predicted = (pc.list_value_length(lists).cast(pa.int64()) for lists in (right, predicted_steps))
     apart = pc.not_equal(num_right, num_predicted)
     if pc.any(apart).as_py():
         row = pc.index(apart, True).as_py()
-        raise DataError(
+        raise LabelError(
             f"label column {name!r} has {counted(len(right[row]), 'label')} in a row of"
-            f" {counted(len(predicted_steps[row]), 'step')}; each step needs one label"
+            f" {counted(len(predicted_steps[row]), 'step')}; each step needs one label",
+            column=name,
+            row=int(of_rows[row]),
         )
-    return right.flatten(), predicted_steps.flatten()
+    return right.flatten(), predicted_steps.flatten(), np.repeat(of_rows, to_numpy(num_right))
 
 
 def _probabilities(head: HeadRecord, rows: Any, first: str) -> np.ndarray | None:

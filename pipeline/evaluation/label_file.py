@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from ..arrays import to_numpy
 from ..errors import DataError, NoInputError, PartitionError, UsageError, one_line, printable
 from ..inputs.csv import Csv
 from ..inputs.csv_rows import read_text
@@ -63,8 +66,8 @@ class LabelTable:
         self._labels = [columns[name] for name in labels]
         self._unique_as: set[pa.DataType] = set()
 
-    def look_up(self, keys: Keys) -> list[pa.Array]:
-        """The labels of each row, null if its key is not in the file.
+    def look_up(self, keys: Keys) -> tuple[list[pa.Array], NDArray[np.int64]]:
+        """The labels of each row, null if its key is not in the file, and the number of their row there, or -1.
 
         Raises:
             DataError: keys of types that cannot be compared exactly, or a key that appears twice.
@@ -74,7 +77,8 @@ class LabelTable:
             self._refuse_duplicates(known)
             self._unique_as.add(known.type)
         indices = pc.index_in(wanted, value_set=known, skip_nulls=True)
-        return [labels.take(indices) for labels in self._labels]
+        of_rows = to_numpy(indices.fill_null(-1)).astype(np.int64)
+        return [labels.take(indices) for labels in self._labels], of_rows
 
     def _refuse_duplicates(self, keys: pa.Array) -> None:
         counts = keys.drop_null().value_counts()

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,36 @@ _NONE = -1
 Known = NDArray[np.bool_]
 
 
+class LabelError(DataError):
+    """A column of labels, or a value in it, is not what it should be.
+
+    Attributes:
+        column: its name.
+        row: the position of the first such value in the column; None if it is the column as a whole.
+    """
+
+    def __init__(self, message: str, *, column: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.column, self.row = column, row
+
+    def at(self, row: int) -> Self:
+        """The same error, with the value at another position."""
+        return type(self)(str(self), column=self.column, row=row)
+
+
+def located(error: LabelError, where: str, first_row: int = 0, of_rows: NDArray[np.int64] | None = None) -> DataError:
+    """The error with the name of the file, and the number of the row, in front.
+
+    Args:
+        first_row: the number in the file of the first row that the column may have values of.
+        of_rows: the row of each value, counted from there; None: they are of all rows.
+    """
+    if error.row is None:
+        return DataError(f"{where}: {error}")
+    row = error.row if of_rows is None else int(of_rows[error.row])
+    return DataError(f"{where}: row {first_row + row}: {error}")
+
+
 def label_indices(column: Any, labels: Sequence[Any], name: str) -> tuple[NDArray[np.int64], Known]:
     """The index of each row's label in `labels`, `[rows]`, and which rows have one.
 
@@ -36,7 +66,7 @@ def label_indices(column: Any, labels: Sequence[Any], name: str) -> tuple[NDArra
     never through a float that could equal several of them.
 
     Raises:
-        DataError: a value that is not a label, or could be several of them; names the first.
+        LabelError: a value that is not a label, or could be several of them; names the first.
     """
     find = _finder(labels)
 
@@ -45,16 +75,16 @@ def label_indices(column: Any, labels: Sequence[Any], name: str) -> tuple[NDArra
             found = find(value, arrow_type)
         except _SeveralError as error:
             what = f"label column {name!r} ({arrow_type}) contains {_short(value)}"
-            raise DataError(f"{what}, which {error}") from error
+            raise _BadValueError(f"{what}, which {error}") from error
         if len(found) == 1:
             return found[0]
         if found:
             both = " and ".join(repr(labels[at]) for at in found[:2])
             what = f"label column {name!r} ({arrow_type}) contains {_short(value)}"
-            raise DataError(f"{what}, which could be {both}; write it as text")
+            raise _BadValueError(f"{what}, which could be {both}; write it as text")
         if value == "":
             return _NONE
-        raise DataError(
+        raise _BadValueError(
             f"label column {name!r} contains {_short(value)}, which is not a label; the labels are {_shown(labels)}"
         )
 
@@ -65,7 +95,7 @@ def binary_truths(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray
     """Yes or no for each label, `[rows, labels]`, and which rows have all of them.
 
     Raises:
-        DataError: a value is neither yes nor no.
+        LabelError: a value is neither yes nor no; names the first.
     """
     truths, known = [], np.ones(len(columns[0]), dtype=np.bool_)
     for column, name in zip(columns, names, strict=True):
@@ -73,7 +103,7 @@ def binary_truths(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray
         def convert(value: Any, arrow_type: pa.DataType, name: str = name) -> int:  # noqa: ARG001
             truth = _yes_or_no(value)
             if truth is None and value != "":
-                raise DataError(
+                raise _BadValueError(
                     f"label column {name!r} contains {_short(value)}, which is neither yes (1, true) nor no (0, false)"
                 )
             return _NONE if truth is None else int(truth)
@@ -88,23 +118,50 @@ def true_numbers(column: Any, name: str) -> tuple[NDArray[np.float64], Known]:
     """The true values, `[rows]`, and which rows have one.
 
     Raises:
-        DataError: a column is not numeric, or a number is infinite.
+        LabelError: a column is not numeric, or a number is infinite; names the first.
     """
+    array = plain(column)
     try:
-        array = plain(column)
-        if is_text(array.type):
-            trimmed = pc.utf8_trim_whitespace(array)
-            array = pc.if_else(pc.equal(array, ""), None, trimmed)
-        numbers = array.cast(pa.float64(), safe=False)
+        numbers = _numbers(array)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"label column {name!r} is {column.type}, not numeric: {one_line(error)}") from error
+        message = f"label column {name!r} is {column.type}, not numeric: {one_line(error)}"
+        raise LabelError(message, column=name, row=_first_failing(array, _numbers)) from error
     values = np.asarray(to_numpy(numbers.fill_null(float("nan"))), dtype=np.float64)
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
-        raise DataError(
-            f"label column {name!r} contains {values[infinite[0]]}; a true value must be a finite number or null"
+        raise LabelError(
+            f"label column {name!r} contains {values[infinite[0]]}; a true value must be a finite number or null",
+            column=name,
+            row=int(infinite[0]),
         )
     return values, ~np.isnan(values)
+
+
+def _numbers(array: pa.Array) -> pa.Array:
+    """As float64; an empty text is null."""
+    if is_text(array.type):
+        trimmed = pc.utf8_trim_whitespace(array)
+        array = pc.if_else(pc.equal(array, ""), None, trimmed)
+    return array.cast(pa.float64(), safe=False)
+
+
+def _first_failing(array: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int | None:
+    """The first value that cannot be converted, where some value cannot; None if the type cannot."""
+
+    def fails(start: int, stop: int) -> bool:
+        try:
+            convert(array.slice(start, stop - start))
+        except (pa.ArrowException, UnicodeDecodeError):
+            return True
+        return False
+
+    if fails(0, 0):
+        return None
+    start, stop = 0, len(array)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        start, stop = (start, middle) if fails(start, middle) else (middle, stop)
+    return start
 
 
 def _mapped(
@@ -120,10 +177,15 @@ def _mapped(
         encoded = array.dictionary_encode()
         values = encoded.dictionary.to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"label column {name!r} is {arrow_type}; {wanted}: {one_line(error)}") from error
-    results = np.array([_NONE if _is_missing(value) else convert(value, array.type) for value in values], np.int64)
+        raise LabelError(f"label column {name!r} is {arrow_type}; {wanted}: {one_line(error)}", column=name) from error
     indices = to_numpy(encoded.indices.fill_null(len(values)).cast(pa.int64()))
-    found = np.append(results, _NONE)[indices]
+    results = np.full(len(values) + 1, _NONE, dtype=np.int64)
+    for at, value in enumerate(values):
+        try:
+            results[at] = _NONE if _is_missing(value) else convert(value, array.type)
+        except _BadValueError as error:
+            raise LabelError(str(error), column=name, row=int((indices == at).argmax())) from error
+    found = results[indices]
     known = found != _NONE
     return np.where(known, found, 0), known
 
@@ -141,6 +203,10 @@ def _is_plain_value(arrow_type: pa.DataType) -> bool:
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+class _BadValueError(Exception):
+    """A value that is not a label."""
 
 
 class _SeveralError(Exception):

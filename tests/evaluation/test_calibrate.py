@@ -164,6 +164,21 @@ def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
         assert not (tmp_path / "c").exists()
 
 
+def test_the_row_of_a_bad_label_is_named(tmp_path: Path, scoreline: Command) -> None:
+    """The row of the file, after a row that is rejected, and in a later block."""
+    labels = np.tile(np.array(["x", "y"], dtype=object), 20_000)
+    labels[33_000] = "what"
+    rows = X.iloc[np.arange(len(labels)) % len(X)].reset_index(drop=True).assign(y=labels)
+    rows.loc[7, NAMES[0]] = np.nan
+    rows.to_parquet(tmp_path / "l.parquet", index=False)
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(list("xy")), sample=X)
+    result = scoreline(
+        "calibrate", "--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"
+    )
+    assert result.code == 65
+    assert "l.parquet: row 33000: label column 'y' contains 'what', which is not a label" in result.message
+
+
 def test_saturated_probabilities_can_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
     """A sigmoid that rounds to 0 or 1 in float32 is fitted and applied in the same way."""
     torch.manual_seed(0)

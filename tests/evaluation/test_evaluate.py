@@ -157,6 +157,28 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
     assert scoreline("evaluate", tmp_path / "nowhere", "--label", "y").code == 66
 
 
+@pytest.mark.parametrize("task", ["binary", "regression", "multilabel"])
+@pytest.mark.parametrize("bad", ["x", "inf"])
+@pytest.mark.parametrize("row", [0, 133, 134, 399])
+def test_the_row_of_a_bad_label_is_named(tmp_path: Path, scoreline: Command, task: str, bad: str, row: int) -> None:
+    """In the part, or in the file with labels; also where more rows are bad after it."""
+    described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
+    save_described(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
+    truth = np.full(len(X), "1", dtype=object)
+    truth[3:9] = ""
+    truth[row] = truth[-1] = bad
+    run(scoreline, tmp_path, X.assign(y=truth, id=range(len(X))))
+    part = scoreline("evaluate", tmp_path / "out", "--label", "y")
+    assert part.code == 65
+    assert f"a-0000{row // 134}.parquet: row {row % 134}: label column 'y'" in part.message
+    file = tmp_path / "truth.csv"
+    order = np.random.default_rng(row).permutation(len(X))
+    pd.DataFrame({"id": order, "y": np.where(order == row, bad, "1")}).to_csv(file, index=False)
+    joined = scoreline("evaluate", tmp_path / "out", "--label", "y", "--labels", file, "--on", "id")
+    assert joined.code == 65
+    assert f"truth.csv: row {np.argmax(order == row)}: label column 'y'" in joined.message
+
+
 @pytest.mark.parametrize(
     ("keys", "suffix"),
     [

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scoreline.pipeline.errors import DataError
-from scoreline.pipeline.evaluation.evaluators import EVALUATORS, Evaluation
+from scoreline.pipeline.evaluation.evaluators import EVALUATORS, Evaluation, PredictionError
+from scoreline.pipeline.evaluation.labels import LabelError
 from scoreline.schemas.run import HeadRecord
 
 
@@ -121,9 +122,18 @@ class TestSteps:
     )
     def test_other_lengths(self, truth: list[str], says: str) -> None:
         """More labels, or fewer."""
-        with pytest.raises(DataError) as raised:
-            evaluated(self.TAGS, {"prediction": [["a"], ["a", "b"]]}, pa.array([["a"], truth]))
-        assert str(raised.value) == says
+        with pytest.raises(LabelError) as raised:
+            evaluated(self.TAGS, {"prediction": [["a"], ["a"], ["a", "b"]]}, pa.array([["a"], None, truth]))
+        assert (str(raised.value), raised.value.row) == (says, 2)
+
+    def test_the_row_of_a_step_without_a_label(self) -> None:
+        """Not the number of the step; also of predictions, which cannot be wrong unless the output is damaged."""
+        with pytest.raises(LabelError, match="contains 'c'") as raised:
+            evaluated(self.TAGS, {"prediction": [["a", "b"], [], ["a"]]}, pa.array([["a", "a"], [], ["c"]]))
+        assert (raised.value.column, raised.value.row) == ("y0", 2)
+        with pytest.raises(PredictionError, match="contains 'c'") as damaged:
+            evaluated(self.TAGS, {"prediction": [["a", "b"], ["b"], ["c"]]}, pa.array([["a", "a"], None, ["b"]]))
+        assert (damaged.value.column, damaged.value.row) == ("prediction", 2)
 
     def test_labels_that_are_no_lists(self) -> None:
         """The type is named."""
