@@ -45,12 +45,49 @@ class OneDnnLinear(nn.Linear):
 
 
 class OneDnnEncoderLayer(nn.TransformerEncoderLayer):
-    """An `nn.TransformerEncoderLayer` that does not take torch's fast path, which reads the weights of its layers."""
+    """An `nn.TransformerEncoderLayer` that does not take torch's fast path, which reads the weights of its layers, and
+    whose attention multiplies by `linear`, too."""
 
     @property
     def activation_relu_or_gelu(self) -> int:  # type: ignore[override]
         """That of no activation that the fast path knows, whatever the layer was made with."""
         return 0
+
+    def _sa_block(
+        self, x: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False
+    ) -> Tensor:
+        """Self-attention `[rows, steps, width]`, as `functional.multi_head_attention_forward` computes it. Where torch
+        has no method of this name, this one is not called."""
+        layer = self.self_attn
+        if is_causal or not _is_common(layer, x) or (attn_mask is not None and attn_mask.dim() != 2):
+            by_torch: Tensor = super()._sa_block(x, attn_mask, key_padding_mask, is_causal=is_causal)
+            return by_torch
+        (rows, steps, width), heads = x.shape, layer.num_heads
+        parts = linear(x, layer.in_proj_weight, layer.in_proj_bias).view(rows, steps, 3, heads, width // heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        mask = attn_mask
+        if key_padding_mask is not None:
+            padding = key_padding_mask.view(rows, 1, 1, steps)
+            mask = padding if mask is None else mask + padding
+        found = functional.scaled_dot_product_attention(query, key, value, mask)
+        joined = linear(found.transpose(1, 2).reshape(x.shape), layer.out_proj.weight, layer.out_proj.bias)
+        dropped: Tensor = self.dropout1(joined)
+        return dropped
+
+
+def _is_common(layer: nn.MultiheadAttention, values: Tensor) -> bool:
+    """Whether attention over rows of steps is the usual one, and `linear` multiplies it by oneDNN."""
+    return (
+        values.dim() == 3
+        and values.shape[-1] == layer.embed_dim
+        and not layer.training
+        and layer.batch_first
+        and layer.in_proj_weight is not None
+        and layer.bias_k is None
+        and not layer.add_zero_attn
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and _suits(values, layer.in_proj_weight, layer.in_proj_bias)
+    )
 
 
 #: The classes in place of those of torch. A layer keeps its tensors.

@@ -1,7 +1,8 @@
 """Linear layers by oneDNN: the same values as in float64, in every shape and layout; nothing else is replaced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -26,6 +27,16 @@ def products(run: Callable[[], object]) -> list[int]:
         run()
     events = [event for event in found.events() or [] if event.name == "mkldnn::_linear_pointwise"]
     return [int(np.prod(event.input_shapes[0][:-1])) for event in events]
+
+
+@contextmanager
+def no_fast_path() -> Iterator[None]:
+    """Torch's fast path of encoder layers ignores some of their options."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
 
 
 def exact(values: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +200,68 @@ class TestReplaced:
         graph = graph_of(model, 2)
         values, padding = torch.randn(32, 8, 64), torch.arange(8) >= torch.arange(32)[:, None] % 8 + 1
         with torch.inference_mode():
-            assert products(lambda: graph(values, padding)) == [256, 256]
+            assert products(lambda: graph(values, padding)) == [256] * 4
             torch.testing.assert_close(graph(values, padding), model(values, padding))
+
+    @pytest.mark.parametrize("mask", [None, "bool", "float", "of each head", "causal"])
+    @pytest.mark.parametrize("padded", [False, True])
+    @pytest.mark.parametrize("bias", [False, True])
+    def test_attention(self, mask: str | None, padded: bool, bias: bool) -> None:
+        """Every kind of mask, against float64; the common kinds by oneDNN."""
+
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.TransformerEncoderLayer(48, 3, 96, batch_first=True, bias=bias)
+
+            def forward(self, x: Tensor, seen: Tensor, padding: Tensor) -> Tensor:
+                return self.layer(x, seen, padding if padded else None, is_causal=mask == "causal")
+
+        torch.manual_seed(0)
+        model, steps = Model().eval(), 7
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        graph = graph_of(model, 3)
+        values, padding = torch.randn(64, steps, 48), torch.arange(steps) >= torch.arange(64)[:, None] % steps + 1
+        seen = {
+            None: None,
+            "bool": torch.rand(steps, steps).fill_diagonal_(0) > 0.5,
+            "float": torch.randn(steps, steps),
+            "of each head": torch.randn(64 * 3, steps, steps),
+            "causal": nn.Transformer.generate_square_subsequent_mask(steps),
+        }[mask]
+        if mask == "bool":
+            padding = torch.zeros_like(padding)  # else a step may see none, which is NaN
+        elif mask is not None:
+            padding = torch.zeros(padding.shape).masked_fill(padding, -torch.inf)
+        with torch.inference_mode(), no_fast_path():
+            by_onednn = products(lambda: graph(values, seen, padding))
+            assert len(by_onednn) == (2 if mask in ("of each head", "causal") else 4)
+            found = graph(values, seen, padding).double()
+            masks = [one.double() if one is not None and one.is_floating_point() else one for one in (seen, padding)]
+            torch.testing.assert_close(found, model.double()(values.double(), *masks), rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("kind", ["steps first", "hook"])
+    def test_other_attention_is_left_to_torch(self, kind: str) -> None:
+        """Its layers are multiplied by oneDNN, but not its products."""
+
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.TransformerEncoderLayer(48, 3, 96, batch_first=kind != "steps first")
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.layer(x)
+
+        torch.manual_seed(0)
+        model, values = Model().eval(), torch.randn(64, 7, 48)
+        graph = graph_of(model)
+        if kind == "hook":
+            graph.layer.self_attn.register_forward_hook(lambda *_: None)
+        with torch.inference_mode(), no_fast_path():
+            wanted = model.double()(values.double())
+            torch.testing.assert_close(graph(values).double(), wanted, rtol=1e-4, atol=1e-4)
+            assert len(products(lambda: graph(values))) == 2
 
     def test_everything_as_before(self) -> None:
         """Layers, nodes and the fast path of an encoder layer, once MKL multiplies again."""
