@@ -99,5 +99,6 @@ def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
             f"--hidden {name!r} is called {len(by_name)} times; use one of {', '.join(layer.name for layer in by_name)}"
         )
     shown, steps = layer_names([(layer.name, layer.calls) for layer in layers]), [layer.name for layer in layers]
-    close = get_close_matches(name, shown, n=3) or get_close_matches(name, steps, n=3) or shown[:3]
-    raise UsageError(f"--hidden {name!r} is not a layer; did you mean {', '.join(close)}? scoreline layers lists all")
+    close = get_close_matches(name, shown, n=3) or get_close_matches(name, steps, n=3)
+    advice = f"did you mean {', '.join(close)}?" if close else f"the first are {', '.join(shown[:3])};"
+    raise UsageError(f"--hidden {name!r} is not a layer; {advice} scoreline layers lists all")

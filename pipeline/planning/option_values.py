@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..bundle.targets import parse_target
+from ..digests import is_digest
 from ..errors import UsageError
 from ..options import RejectBudget, Shard
 from .shard import parse_shard
@@ -41,7 +42,7 @@ def metrics_file(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """The digest of a bundle."""
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(value)):
+    if not is_digest(str(value)):
         raise ValueError(f"{_shortened(value)} is not a digest; use sha256:… as scoreline check prints it")
     return str(value)
 

@@ -30,10 +30,11 @@ from ..model.modes import pinned
 from ..model.tf32 import refuse_without_tf32
 from ..monitoring.layout import open_layout
 from ..nested import with_types, without_runs
-from ..options import DEFAULTS, ColumnOptions, Explain, Precision, ScoreJob
+from ..options import ColumnOptions, Explain, ExplainMethod, Precision, ScoreJob
 from ..ordered import refuse_unordered
 from ..outputs.assemble import described, output_schema, reasons_of
 from ..records import ScoredBatch
+from .arguments import check_load, checked_batches, explain_of, hidden_names, refuse_other_tables
 from .block import Block, Origin
 from .footprint import block_bytes
 from .line import Line, LineOptions, compose
@@ -57,6 +58,7 @@ class Scorer:
         self.loaded = loaded
         self.replicas: tuple[LoadedBundle, ...] = (loaded,)
         self.device_name, self._spec = str(self.device), spec
+        self._columns = ColumnOptions(hidden=tuple(spec.hidden), explain=spec.explain)
         self.digest = digest
         self.golden = golden
         self.block_rows, self.block_reason = loaded.block_rows, loaded.block_reason
@@ -95,7 +97,7 @@ class Scorer:
         batch_rows: int | None = None,
         compiled: bool = False,
         hidden: Sequence[str] = (),
-        explain: Explain | None = None,
+        explain: Explain | ExplainMethod | None = None,
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -107,17 +109,19 @@ class Scorer:
                 its Linear layers. The golden rows must be reproduced within the resolution of that format.
             batch_rows: rows of one forward pass; by default chosen from the model and the device.
             compiled: use `torch.compile`. If that fails or changes the golden rows, `not_compiled` has the reason.
-            hidden: names of layers whose results are written as well.
-            explain: how attributions are computed; requires captum.
+            hidden: names of layers whose results are columns, too.
+            explain: the method by which attributions are computed, which are columns, too: `integrated-gradients`,
+                `shapley`, `lime` or `occlusion`; requires captum.
 
         Raises:
             UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
             BundleError: the bundle is broken, was changed, or uses an operation that is not allowed.
             GoldenMismatchError: its golden rows were not reproduced.
             DeviceError: the device is not available, lacks memory for the model, or lacks the TF32 that was requested.
-            UsageError: an argument is a set, but its order matters; or the precision does not suit the device or model.
+            UsageError: an argument has none of the values above; or the precision does not suit the device or model.
         """
-        refuse_unordered(hidden=hidden)
+        check_load(device=device, trust=trust, precision=precision, batch_rows=batch_rows)
+        hidden, explain = hidden_names(hidden), explain_of(explain)
         target = open_device(device)
         refuse_without_tf32(precision, target.torch)
         spec = ReplicaSpec(
@@ -168,15 +172,15 @@ class Scorer:
         """The names of the raw feature columns, in the bundle's order."""
         return [feature.name for feature in self.manifest.features]
 
-    def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:
-        """The output columns, without the prefix."""
-        return output_fields(self.manifest, options)
+    def output_fields(self, options: ColumnOptions | None = None) -> list[pa.Field]:
+        """The output columns, without the prefix. `options`: see `score_batches`."""
+        return output_fields(self.manifest, self._columns if options is None else options)
 
     def score_batches(
         self,
         batches: Iterable[pa.RecordBatch],
         *,
-        options: ColumnOptions = DEFAULTS,
+        options: ColumnOptions | None = None,
         text: Collection[str] = (),
         source: str = "",
     ) -> Iterator[ScoredBatch]:
@@ -184,17 +188,20 @@ class Scorer:
 
         Args:
             batches: all of one schema, with the feature columns by name; other columns are carried through.
+            options: the output columns; None: those that a bundle writes without any option, and the hidden layers and
+                attributions that the scorer was loaded with.
             text: feature columns whose text is parsed as numbers.
             source: the source name in rejects.
 
         Raises:
-            ColumnError: a feature column is missing, appears twice, or is not numeric.
-            UsageError: hidden layers or attributions that the scorer was not loaded with; keys as a set.
+            ColumnError: a feature column is missing, appears twice, or is not numeric; or a batch has other columns.
+            UsageError: hidden layers or attributions that the scorer was not loaded with; keys as a set; no batches.
         """
+        options = self._columns if options is None else options
         refuse_unordered(keys=options.keys, hidden=options.hidden)
         line, named = self._line(options), source or "the table"
         origin, first_row, retries = Origin(), 0, Retries(warn_retried)
-        for batch in rebatch((with_types(batch, without_runs) for batch in batches), self.block_rows):
+        for batch in rebatch((with_types(batch, without_runs) for batch in checked_batches(batches)), self.block_rows):
             if origin.schema is None:
                 origin = self._origin(batch.schema, options, text=text, source=source)
             block = Block(batch=batch, origin=origin, first_row=first_row)
@@ -236,6 +243,7 @@ class Scorer:
             ColumnError: a feature column is missing, appears twice, or is not numeric.
             RowsRejectedError: names the first row and column that cannot be scored.
         """
+        refuse_other_tables(table)
         rows, rejects = self._score_table(table)
         if with_rejects:
             return rows, rejects

@@ -81,7 +81,7 @@ def test_entry_in_the_fingerprint(names: tuple[str, ...], entry: str | None) -> 
 def test_unknown_layers_suggest_similar_ones() -> None:
     message = "--hidden 'fc2' is not a layer; did you mean fc1? scoreline layers lists all"
     assert refused(bundle(), "fc2") == message
-    assert "did you mean body.0, relu, body.1?" in refused(bundle(), "quite different")
+    assert "the first are body.0, relu, body.1; scoreline layers lists all" in refused(bundle(), "quite different")
 
 
 @pytest.mark.parametrize(
