@@ -67,7 +67,8 @@ class ScalerFile(Schema):
 
 
 def _target_scaler(value: Any) -> Any:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | ScalerFile)):
+    # A mapping where a spec is read from JSON; in a pack.toml it has become a ScalerFile.
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | dict | ScalerFile)):
         raise ValueError(f"{shown(value)} is neither a number nor a table with the file of a scaler")
     return value
 

@@ -66,9 +66,7 @@ def checked_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatc
     for number, batch in enumerate(batches):
         if not isinstance(batch, pa.RecordBatch):
             kind = type(batch).__name__
-            raise UsageError(
-                f"score_batches takes pyarrow.RecordBatch, but batch {number} is a {kind}; use score_frame"
-            )
+            raise UsageError(f"score_batches takes pyarrow.RecordBatch, not a {kind} (batch {number}); use score_frame")
         first = batch.schema if first is None else first
         if (other := _difference(first, batch.schema)) is not None:
             raise ColumnError(f"batch {number} differs from batch 0: {other}; make the columns of all batches the same")

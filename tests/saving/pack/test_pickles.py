@@ -15,6 +15,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import skops.io
 import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -242,6 +243,29 @@ def test_a_mixed_pipeline_from_joblib(files: Path, forked: None, scoreline: Comm
     assert result.code == 0, result.err
     got = Scorer.load(files / "b", device="cpu").score_frame(frame)["probability"]
     np.testing.assert_allclose(got, probabilities(network, fitted, frame)[:, 1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("features", "target"), [("scaler.joblib", "y.skops"), ("scaler.skops", "y.pkl")])
+def test_scalers_of_features_and_targets(files: Path, scoreline: Command, features: str, target: str) -> None:
+    """Either may be a pickle."""
+    of_target = StandardScaler().fit(RNG.normal(50, 4, (40, 1)))
+    (files / "y.pkl").write_bytes(pickle.dumps(of_target))
+    (files / "y.skops").write_bytes(skops.io.dumps(of_target))
+    network = torch.nn.Linear(3, 1)
+    torch.save({f"0.{name}": value for name, value in network.state_dict().items()}, files / "linear.pt")
+    made = spec(
+        files, model='weights = "linear.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 1}]',
+        scaler=features,
+    )  # fmt: skip
+    task = f'task = {{kind = "regression", scaler = {{file = "{target}"}}}}\n'
+    made.write_text(re.sub("task = .*\n", task, made.read_text()))
+    result = scoreline("pack", made, files / "b", "--allow-pickle")
+    assert result.code == 0, result.err
+    scaled = joblib.load(files / "scaler.joblib").transform(FRAME)
+    with torch.no_grad():
+        outputs = network(torch.tensor(scaled, dtype=torch.float32)).numpy()
+    got = Scorer.load(files / "b", device="cpu").score_frame(FRAME)["prediction"]
+    np.testing.assert_allclose(got, of_target.inverse_transform(outputs)[:, 0], rtol=1e-5)
 
 
 def test_code_that_ends_the_process_is_not_a_success(files: Path, scoreline: Command) -> None:

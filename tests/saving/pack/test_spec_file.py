@@ -52,13 +52,29 @@ def test_one_model_or_several(tmp_path: Path) -> None:
     assert spec.model == EnsembleOfFiles([ModelFile(file="a.onnx")], combine="vote")
 
 
-def test_a_spec_survives_json(tmp_path: Path) -> None:
-    """The child process that unpickles receives it as JSON."""
-    spec = read(
-        tmp_path,
+@pytest.mark.parametrize(
+    "text",
+    [
         'features = ["a"]\n[task]\nkind = "multilabel"\nlabels = ["u", "v"]\nthreshold = {u = 0.3}\n'
         '[model]\nstd = true\n[[model.members]]\nfile = "a.onnx"\n[scaler]\nfile = "s.npz"\nkind = "standard"\n',
-    )
+        '[task]\nkind = "regression"\nscaler = {file = "y.skops"}\nbounds = [-inf, 3]\n[model]\nfile = "m.onnx"\n',
+        '[task]\nkind = "regression"\nscaler = {file = "y.npz", kind = "minmax", features = ["u"]}\n',
+        '[task]\nkind = "regression"\nscaler = 3\nquantiles = [0.1, 0.9]\ntargets = ["u", "v"]\n',
+        '[task]\nkind = "regression"\nhorizons = ["1h", "2h"]\nthreshold = 0.5\n',
+        '[task.a]\nkind = "binary"\nlabels = [false, true]\n[task.b]\nkind = "regression"\nscaler = {file = "y.pkl"}\n',
+        '[task]\nkind = "multiclass"\nlabels = [1, 2, 3]\noutputs = "logits"\n',
+        '[task]\nkind = "tagging"\nlabels = ["b", "i"]\n[inputs]\nkind = "tokens"\ncolumn = "t"\nlongest = 4\n',
+        '[inputs]\nkind = "image"\ncolumn = "photo"\nsize = [8, 8]\nmean = [0.1, 0.2, 0.3]\nstd = [1, 1, 1]\n',
+        '[inputs.x]\nkind = "table"\ncolumns = ["a"]\n[inputs.y]\nkind = "floats"\ncolumns = ["p"]\nlongest = 4\n',
+        '[[scaler]]\nfile = "a.skops"\nfeatures = ["a"]\n[[scaler]]\nfile = "b.joblib"\nfeatures = ["b"]\n',
+        '[model]\nweights = "w.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 1, bias = false}]\n',
+        '[model]\nweights = "w.pt"\nfactory = "m:make"\nfactory_args = {width = 3, names = ["a"], share = 0.5}\n',
+        'reference = "r.csv"\nsample = "s.csv"\nexpected = "e.csv"\n[expressions]\nx = "a + 1"\n',
+    ],
+)
+def test_a_spec_survives_json(tmp_path: Path, text: str) -> None:
+    """The child process that unpickles receives it as JSON."""
+    spec = read(tmp_path, text)
     assert PackSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
 
 
