@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ...schemas.run import RunManifest
 from ..errors import DataError
+from ..inputs.quotes import REASONS
 from ..outputs.assemble import REJECT, reasons_of
 from ..outputs.finished import why_incomplete
 from ..outputs.manifest import read_manifest, read_record
@@ -27,8 +28,19 @@ from ..storage.replaced_file import replaced_file
 from .parts import OutputPart, output_parts
 from .reject_files import opened_rejects
 
-#: A value in a reason, such as `'x'` in "is 'x', not a number", or the row in "has 3 cells, but the header has 4: …".
-_VALUE = re.compile(r"(?s)^(is ).+(, (?:not|outside) .*)$|^(has .+ the header has [0-9]+): .*$")
+#: The reasons that contain values, such as `'x'` in "is 'x', not a number" or the row in "has 3 cells, but the header
+#: has 4: …", with what remains of them.
+_WITH_VALUES = tuple((re.compile(pattern, re.DOTALL), rest) for pattern, rest in (
+    (r"is .+(, (?:not|outside) .*)", r"is …\1"),
+    (r"step [0-9]+ is .+(, (?:not|outside) .*)", r"step … is …\1"),
+    (r"step [0-9]+ (.*)", r"step … \1"),
+    (r"(has .+ the header has [0-9]+): .*", r"\1"),
+    (rf"((?:{'|'.join(map(re.escape, REASONS))})(?: \(if .*?\))?): .*", r"\1"),
+    (r"has [0-9,]+ (steps?|tokens?|bytes? of text)(, but .*)", r"has … \1\2"),
+))  # fmt: skip
+#: A text in the message of an expression, such as "Could not convert string 'x' to INT32".
+_QUOTED = re.compile(r"'[^']*'")
+_BY_EXPRESSION = "cannot be computed: "
 
 #: Rows that are shown of each reason.
 EXAMPLES = 2
@@ -185,13 +197,13 @@ class _Groups:
         reasons = reasons_of(batch)
         fields = [reasons.field(name).to_pylist() for name in ("stage", "column", "reason")]
         rows = list(zip(*fields, strict=True))
+        groups = dict.fromkeys(rows, ("", "", ""))
         for (stage, column, reason), count in Counter(rows).items():
-            group = stage, column, _VALUE.sub(_without_value, reason)
+            group = groups[stage, column, reason] = stage, column, _without_values(reason)
             self._counts[group] += count
             self._sources[group].add(source)
-            examples, index = self._examples[group], -1
-            for _ in range(min(count, EXAMPLES - len(examples))):
-                index = rows.index((stage, column, reason), index + 1)
+        for index, row in enumerate(rows):
+            if len(examples := self._examples[groups[row]]) < EXAMPLES:
                 examples.append(_row(batch, index))
 
     def most_frequent(self) -> tuple[RejectGroup, ...]:
@@ -209,8 +221,14 @@ class _Groups:
         )
 
 
-def _without_value(match: re.Match[str]) -> str:
-    return match[3] or f"{match[1]}…{match[2]}"
+def _without_values(reason: str) -> str:
+    """A reason without the values of its row, so that it is the same for all rows with it."""
+    if reason.startswith(_BY_EXPRESSION):
+        return _QUOTED.sub("'…'", reason)
+    for pattern, rest in _WITH_VALUES:
+        if (match := pattern.fullmatch(reason)) is not None:
+            return match.expand(rest)
+    return reason
 
 
 def _row(batch: pa.RecordBatch, index: int) -> RejectedRow:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import DataError, NoInputError, StorageError
-from scoreline.pipeline.monitoring.rejects import read_rejects, write_rejects
+from scoreline.pipeline.monitoring.rejects import _without_values, read_rejects, write_rejects
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest, read_record, write_manifest
 
@@ -89,6 +89,39 @@ def test_a_ragged_row(score: Command, iris: Example, tmp_path: Path) -> None:
     assert score(tmp_path / "a.csv", "--max-rejects", "2").code == 0
     (group,) = read_rejects(str(tmp_path / "out"), limit=0).groups
     assert (group.stage, group.reason, group.rows) == ("read", "has 2 cells, but the header has 6", 2)
+
+
+def test_rows_with_stray_quotes_have_one_reason(score: Command, iris: Example, tmp_path: Path) -> None:
+    """Their text is not part of it, with and without a hint."""
+    names = ",".join([*iris.features, "note"])
+    for name, quoted in (("text", '"a{0}"b'), ("hint", '"a\\"{0}"')):
+        rows = [",".join(["1"] * len(iris.features) + [quoted.format(number)]) for number in range(50)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([names, *rows, ""]))
+        done = score(tmp_path / f"{name}.csv", "--max-rejects", "100%", "--force")
+        assert done.code == 0, done.err
+        groups = read_rejects(str(tmp_path / "out"), limit=0).groups
+        assert [group.rows for group in groups] == [50]
+        assert groups[0].reason.startswith("has text after a closing quote")
+        assert [example.row for example in groups[0].examples] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "group"),
+    [
+        ("is '1,5', not a number", "is …, not a number"),
+        ("step 17 is 'a: b', not a number", "step … is …, not a number"),
+        ("step 3 is null", "step … is null"),
+        ("has 2 cells, but the header has 6: a,b", "has 2 cells, but the header has 6"),
+        ("has 300 steps, but the bundle takes at most 64", "has … steps, but the bundle takes at most 64"),
+        ("has 1,300 bytes of text, but at most 9 are encoded", "has … bytes of text, but at most 9 are encoded"),
+        ("cannot be computed: no number: 'x', an error", "cannot be computed: no number: '…', an error"),
+        ("has a value outside the embedding's range 0–3", "has a value outside the embedding's range 0–3"),
+        ("the model fails: index 7 is out of range", "the model fails: index 7 is out of range"),
+    ],
+)
+def test_reasons_without_the_values_of_a_row(reason: str, group: str) -> None:
+    """What does not depend on the row stays."""
+    assert _without_values(reason) == group
 
 
 def test_a_run_that_rejected_too_many(score: Command, four_files: Path, tmp_path: Path) -> None:
