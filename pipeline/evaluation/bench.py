@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -22,7 +23,7 @@ from torch import nn
 from ...schemas.members import GraphMember
 from ..bundle.bundle import Bundle, open_bundle, read_graph
 from ..cores import Cores, available_cores
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..features.kinds import kind_of
 from ..graph.interpreter import build
 from ..inputs.discover import discover
@@ -30,7 +31,7 @@ from ..model.forward import call_model, head_output
 from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
-from ..options import ScoreJob
+from ..options import RejectBudget, ScoreJob
 from ..planning.existing import ExistingParts
 from ..planning.plan import Plan, default_split_rows, make_plan
 from ..records import FeatureBatch
@@ -83,8 +84,12 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     """Measure a bundle on an input. Writes to a temporary folder, which is removed afterwards.
 
     Args:
-        job: its output is not used.
+        job: its output is not used, and any row may be rejected.
+
+    Raises:
+        DataError: no row can be scored.
     """
+    job = replace(job, max_rejects=RejectBudget(count=None, share=Fraction(1)))
     bundle = open_bundle(job.bundle)
     refuse(bundle)
     scorer = Scorer.for_job(bundle, job)
@@ -127,6 +132,8 @@ def _whole_run(job: ScoreJob, report: BenchReport, rounds: int) -> None:
         report.output_bytes = manifest.stages["publish"].bytes
         steady.append(manifest.wall_s - manifest.startup_s - manifest.stages["discover"].waiting_s)
         startup.append(manifest.startup_s + manifest.stages["discover"].waiting_s)
+        if not manifest.rows_scored:
+            raise DataError(f"{job.input}: has no rows that can be scored (rows read: {manifest.rows_in:,})")
     report.steady_s, report.startup_s = median(steady), median(startup)
 
 

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from ...schemas.profile import PartitionProfile, RunIdentity, RunProfile
+from ...schemas.profile import RunIdentity, RunProfile
 from ...schemas.run import ColumnDrift, DriftSummary, Receipt
 from ..bundle.bundle import Bundle
 from ..errors import DriftError, UsageError, counted
@@ -164,18 +164,25 @@ def _emit_findings(profile: RunProfile, drift: RunDrift, emit: Emitter) -> None:
                 columns=sum(1 for one in profile.columns if getattr(one, level) or one.drift.level == level),
                 red=red,
                 yellow=yellow,
-                worst=_worst(profile.worst_partitions),
+                worst=_worst(profile),
                 reference=profile.reference_source,
                 details=PROFILE,
             )
         )
 
 
-def _worst(partitions: Sequence[PartitionProfile]) -> list[str]:
-    """The worst files with their worst columns, for a log."""
+def _worst(profile: RunProfile) -> list[str]:
+    """The worst files with their worst columns, for a log; or those of all files together, if none has drifted by
+    itself."""
+    found = {one.partition: one.psi for one in profile.worst_partitions[:MAX_NAMES]}
+    if not found:
+        drifted = [one for one in profile.columns if one.drift.level != "none"]
+        found["all inputs together"] = {
+            one.name: one.drift.psi for one in sorted(drifted, key=lambda one: -one.drift.psi)
+        }
     return [
-        f"{one.partition}: " + ", ".join(f"{name} {psi:.2f}" for name, psi in list(one.psi.items())[:MAX_NAMES])
-        for one in partitions[:MAX_NAMES]
+        f"{where}: " + ", ".join(f"{name} {size:.2f}" for name, size in list(psi.items())[:MAX_NAMES])
+        for where, psi in found.items()
     ]
 
 

@@ -233,7 +233,8 @@ class DriftSuspected(Event):
     #: Comparisons of a column in a file, or in all files, with a PSI from 0.25, and from 0.10.
     red: int
     yellow: int
-    #: The files with the most drift, each with the PSI of its columns.
+    #: The files with the most drift, each with the PSI of its columns; or all files together, if none has drifted by
+    #: itself.
     worst: list[str]
     #: What the rows are compared with: `training` rows or `golden` rows.
     reference: str

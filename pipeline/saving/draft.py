@@ -61,6 +61,7 @@ def draft(
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
         return _file(Path(model), number, inputs)
+    _refuse_scripts(model)
     frozen = frozen_copy(model)
     if pruned is not None:
         prune(frozen, pruned)
@@ -74,6 +75,17 @@ def draft(
         loaded=LoadedMember(module=build(graph, tensors), graph=graph),
         example=captured.example,
     )
+
+
+def _refuse_scripts(model: nn.Module) -> None:
+    """Raise BundleError for a TorchScript module, or one that contains such a module."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            what = f"the model's part {name!r}" if name else "the model"
+            raise BundleError(
+                f"{what} is a TorchScript module, which cannot be traced; pass the module that it was made from, or"
+                " save the whole model with torch.jit.script(model).save('model.pt') and pass that path"
+            )
 
 
 def _imported(factory: str, weights: Mapping[str, Tensor], number: str) -> Draft:

@@ -128,6 +128,26 @@ def test_a_shift_is_reported(score: Command, tmp_path: Path) -> None:
     assert {one["name"] for one in profile["columns"] if one["role"] == "output"} == {"prediction", "probability"}
 
 
+def test_a_shift_that_only_all_files_together_show(
+    scoreline: Command, bundle: Path, cancer: Example, tmp_path: Path
+) -> None:
+    """Is named with its column, as that of a file is."""
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        frame = drawn(cancer, 25, number)
+        frame["mean area"] += 0.8 * cancer.frame["mean area"].std()
+        frame.to_parquet(tmp_path / "in" / f"{number:02}.parquet", index=False)
+    words = ["--input", tmp_path / "in", "--output", tmp_path / "out", "--device", "cpu"]
+    result = scoreline("score", "--bundle", bundle, *words)
+    assert result.code == 0, result.err
+    assert profile_json(tmp_path / "out")["worst_partitions"] == []
+    (worst,) = result.event("drift_found")["worst"]
+    assert worst.startswith("all inputs together: mean area ")
+    report = (tmp_path / "out" / "_scoreline" / "report.html").read_text()
+    assert "Drift over all inputs together in" in report
+    assert "No column has drifted within a single input." in report
+
+
 def test_the_limit(score: Command, tmp_path: Path) -> None:
     """Parts are published and _SUCCESS is not; a rerun scores nothing and ends the same way, until more is allowed."""
     out = tmp_path / "out"

@@ -39,6 +39,22 @@ def test_the_users_own_bundle(scoreline: Command, iris: Example, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
+def test_rejected_rows_are_measured_too(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Unless there is no other row; bench has no option for them."""
+    rows = iris.frame.copy()
+    rows.loc[[3, 90], iris.features[0]] = None
+    rows.to_parquet(tmp_path / "some.parquet", index=False)
+    rows.assign(**{iris.features[0]: float("nan")}).to_parquet(tmp_path / "none.parquet", index=False)
+    rows.head(0).to_parquet(tmp_path / "empty.parquet", index=False)
+    words = ["bench", "--bundle", iris.bundle, "--rounds", "1", "--input"]
+    result = scoreline(*words, tmp_path / "some.parquet")
+    assert (result.code, "150 rows on cpu" in result.out) == (0, True), result.err
+    for name, number in (("none", 150), ("empty", 0)):
+        result = scoreline(*words, tmp_path / f"{name}.parquet")
+        assert result.code == 65
+        assert f"{name}.parquet: has no rows that can be scored (rows read: {number})" in result.message
+
+
 def test_invalid_or_conflicting_options(scoreline: Command, iris: Example, tmp_path: Path) -> None:
     """An input without a bundle, more files than rows, a missing input."""
     assert scoreline("bench", "--input", tmp_path).code == 2

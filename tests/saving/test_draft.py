@@ -136,3 +136,14 @@ def test_only_modules_can_be_pruned(model: Any) -> None:
     """Refused before a file is read or code is imported."""
     with pytest.raises(BundleError, match=r"^prune needs a module whose weights it can change"):
         drafted(model, pruned=0.5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("part", [False, True])
+def test_torchscript_is_passed_as_a_file(part: bool) -> None:
+    """A scripted module cannot be traced, nor can a model that contains one."""
+    scripted = torch.jit.script(nn.Linear(3, 2))
+    model = nn.Sequential(nn.ReLU(), scripted) if part else scripted
+    what = "the model's part '1'" if part else "the model"
+    with pytest.raises(BundleError, match=rf"^{what} is a TorchScript module, .* save the whole model with torch\.jit"):
+        drafted(model)
