@@ -61,7 +61,8 @@ def draft(
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
         return _file(Path(model), number, inputs)
-    _refuse_scripts(model)
+    if isinstance(model, nn.Module):
+        _refuse_scripts(model)
     frozen = frozen_copy(model)
     if pruned is not None:
         prune(frozen, pruned)

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .values import (
+    Brightness,
     Column,
     Columns,
-    Numbers,
     OneWord,
     Size,
     Spec,
@@ -75,8 +75,8 @@ class Image(Spec):
     size: Size
     resize: Annotated[int | None, whole(1, 1 << 14)] = None
     channels: Annotated[Literal[1, 3], choice(1, 3)] = 3
-    mean: Numbers = ()
-    std: Numbers = ()
+    mean: Brightness = ()
+    std: Brightness = ()
     interpolation: Interpolation = "bilinear"
     exif: YesNo = True
     kind: Literal["image"] = "image"

@@ -257,8 +257,11 @@ def _size(value: Any) -> tuple[int, int]:
     return height, width
 
 
-def _numbers(value: Any) -> list[float]:
-    return [_number(number) for number in _list(value)]
+def _brightness(value: Any) -> list[float]:
+    found = [_number(number) for number in _list(value)]
+    if (wrong := next((one for one in found if not 0 <= one <= 1), None)) is not None:
+        raise ValueError(f"{wrong:g} is not between 0 and 1, as pixels are; divide it by 255, as they are")
+    return found
 
 
 def choice(*known: Any) -> BeforeValidator:
@@ -287,7 +290,8 @@ Words = Annotated[Sequence[str] | Sequence[int], BeforeValidator(_words)]
 #: A word, or None.
 OneWord = Annotated[str | int | None, BeforeValidator(lambda value: value if value is None else _words([value])[0])]
 Vocabularies = Annotated[Mapping[str, Sequence[str] | Sequence[int]], BeforeValidator(_vocabularies)]
-Numbers = Annotated[Sequence[float], BeforeValidator(_numbers)]
+#: Of pixels from 0 to 1.
+Brightness = Annotated[Sequence[float], BeforeValidator(_brightness)]
 #: An index in the model's tuple or a key of its dict; of several, their columns side by side.
 Output = Annotated[int | str | Sequence[int | str], BeforeValidator(_output)]
 OneOutput = Annotated[int | str, BeforeValidator(_one_output)]

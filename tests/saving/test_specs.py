@@ -121,6 +121,8 @@ def test_wrong_tasks(tmp_path: Path, task: Any, message: str) -> None:
         (FloatSequence(["a", "a"], longest=9), "inputs: column 'a' appears twice"),
         (Image("a", size=(2, 2), exif="no"), "inputs: exif: 'no' is neither true nor false"),
         (Image("a", size=(2, 2), std=["x"]), "inputs: std: 'x' is not a number"),
+        (Image("a", size=(2, 2), mean=[120, 120, 120]), "inputs: mean: 120 is not between 0 and 1, as pixels"),
+        (Image("a", size=(2, 2), mean=[0.5] * 3, std=[0.2, 58.4, 0.2]), "inputs: std: 58.4 is not between 0 and 1"),
         (Image("a", size=(2, 2)), "column 'a' is float64, but Image takes bytes or paths"),
         (TokenSequence("a", longest=0), "inputs: longest: 0 is not an integer from 1 to 1048576"),
         (TokenSequence("a", longest=9, mask="some"), "mask: 'some' is not one of 'real', 'padding', 'lengths'"),
