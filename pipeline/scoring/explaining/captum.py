@@ -10,6 +10,8 @@ Occlusion: the score with each feature set to its baseline in turn.
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
+from math import factorial
 from threading import Lock
 from typing import Any
 
@@ -217,7 +219,11 @@ class Explainer:
         return weights
 
     def _orders(self, number: int, orders: int) -> Any:
-        """The same permutations for every row, so that results do not depend on which rows share a batch."""
+        """The same permutations for every row, so that results do not depend on which rows share a batch: all of them,
+        if there are no more than `orders`, for exact values."""
+        if factorial(min(number, ORDERS)) <= orders:
+            yield from map(list, permutations(range(number)))
+            return
         draw = torch.Generator().manual_seed(0)
         for _ in range(orders):
             yield torch.randperm(number, generator=draw).tolist()

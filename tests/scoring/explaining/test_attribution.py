@@ -1,5 +1,7 @@
 """Attributions, compared with captum on the bare model and with direct calculation."""
 
+from itertools import chain, combinations
+from math import factorial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,33 @@ def test_equal_to_captum_on_the_bare_model(digits: Example, method: str) -> None
     np.testing.assert_allclose(
         attributions(scored, digits.features), bare.detach().numpy(), rtol=2e-4, atol=2e-5, err_msg=method
     )
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 4])
+def test_few_features_have_exact_shapley_values(features: int, tmp_path: Path) -> None:
+    """The weighted mean of what a feature adds to every subset of the others (Shapley 1953), in float64."""
+    torch.manual_seed(features)
+    names = list("abcd")[:features]
+    model = nn.Sequential(nn.Linear(features, 9), nn.Tanh(), nn.Linear(9, 9), nn.Tanh(), nn.Linear(9, 1)).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(41, features)).astype(np.float32), columns=names)
+    save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=frame)
+    found = attributions(explained(tmp_path / "b", frame, "shapley"), names)
+    base, model = middle(frame), model.double()
+    wanted = np.zeros_like(found, dtype=np.float64)
+    for at in range(features):
+        others = [one for one in range(features) if one != at]
+        for kept in chain.from_iterable(combinations(others, size) for size in range(features)):
+            mixed = np.tile(base, (len(frame), 1))
+            mixed[:, list(kept)] = frame.to_numpy()[:, list(kept)]
+            more = mixed.copy()
+            more[:, at] = frame.to_numpy()[:, at]
+            with torch.no_grad():
+                added = (model(torch.from_numpy(more)) - model(torch.from_numpy(mixed)))[:, 0].numpy()
+            weight = factorial(len(kept)) * factorial(features - len(kept) - 1) / factorial(features)
+            wanted[:, at] += weight * added
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS[:2])
