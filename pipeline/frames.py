@@ -53,6 +53,19 @@ def without_views(table: pa.Table) -> pa.Table:
     return table
 
 
+def pandas_table(frame: "pd.DataFrame", names: Sequence[str]) -> pa.Table:
+    """The columns of a frame whose names, as text, are among `names`, under that text.
+
+    Raises:
+        ColumnError: the names of two columns are equal as text, or values are not plain numbers.
+    """
+    columns = pandas_columns(frame, names)
+    try:
+        return without_views(pa.Table.from_pandas(columns, preserve_index=False))
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise ColumnError(f"the frame's features are not plain numbers: {one_line(error)}") from error
+
+
 def pandas_columns(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
     """The columns of a frame whose names, as text, are among `names`; renamed to that text.
 

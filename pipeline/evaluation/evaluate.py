@@ -117,7 +117,10 @@ def _batches(
                 missing = [key for key in keys if key not in source.names and key not in part.path]
                 if missing:
                     there = ", ".join([*(n for n in source.names if n not in head.columns), *part.path])
-                    raise UsageError(f"{part.name} has no column {missing[0]!r}; its keys are {there or 'none'}")
+                    raise UsageError(
+                        f"{part.name} has no column {missing[0]!r}; its keys are {there or 'none'} (scoreline score"
+                        " --keys carries columns through); a file with labels is joined by --labels FILE --on KEY"
+                    )
                 columns = [*dict.fromkeys([*(key for key in keys if key in source.names), *head.columns])]
                 if whole_parts:
                     yield part, 0, source.read(columns).combine_chunks()

@@ -121,4 +121,9 @@ def _refuse_columns(path: str, wanted: Sequence[str], there: Sequence[str]) -> N
         times = list(there).count(name)
         if times != 1:
             found = f"column {name!r} {times} times" if times else f"no column {name!r}"
-            raise UsageError(f"{path} has {found}; its columns are {', '.join(there)}")
+            raise UsageError(f"{path} has {found}; its columns are {', '.join(there)}{_delimiter_hint(path, there)}")
+
+
+def _delimiter_hint(path: str, there: Sequence[str]) -> str:
+    is_other = len(there) == 1 and any(one in there[0] for one in ";\t|")
+    return "; separate them by commas" if is_other and path.lower().endswith(Csv.suffixes) else ""

@@ -84,8 +84,10 @@ def label_indices(column: Any, labels: Sequence[Any], name: str) -> tuple[NDArra
             raise _BadValueError(f"{what}, which could be {both}; write it as text")
         if value == "":
             return _NONE
+        is_index = all(isinstance(label, str) for label in labels) and str(value) in map(str, range(len(labels)))
         raise _BadValueError(
             f"label column {name!r} contains {_short(value)}, which is not a label; the labels are {_shown(labels)}"
+            f"{'; write the label itself, not its index' if is_index else ''}"
         )
 
     return _mapped(column, convert, name, f"the labels are {_shown(labels)}")

@@ -10,20 +10,24 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...schemas.graph import Graph
-from ..errors import BundleError, counted
+from ..errors import BundleError, counted, one_line
 from .example import ROWS, Example
 from .interpreter import build
 from .nodes import NotExportedError
 from .result_sizes import tensors_of
 from .trace import trace
 
-#: Numbers of rows and of steps for which a graph is compared with its module. A run passes two rows or more.
-SIZES = ((2, 1), (2, 2), (4, 9), (7, 4))
+#: Numbers of rows and of steps, and the largest value, for which a graph is compared with its module. A run passes two
+#: rows or more.
+TRIALS = ((2, 1, 1), (2, 2, 1), (4, 9, 1), (7, 4, 1), (7, 4, 10))
+#: Those of a traced graph, which does not depend on sizes.
+FEW_TRIALS = TRIALS[-2:]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +53,11 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
     accepted = next((at for at, one in enumerate(examples) if _accepts(model, one)), None)
     problem: BundleError | None = None
     try:
-        graph, tensors = trace(_skeleton(model), 1 if examples[0].as_dict else len(examples[0].arguments))
+        given = None if accepted is None else _arguments(_given(examples[accepted], *TRIALS[-1]), examples[accepted])
+        num_inputs = 1 if examples[0].as_dict else len(examples[0].arguments)
+        graph, tensors = trace(_skeleton(model), num_inputs, given)
         traced = Captured(graph=graph, tensors=tensors)
-        if accepted is None or _difference(model, build(graph, tensors), examples[accepted], SIZES[-1:]) is None:
+        if accepted is None or _difference(model, build(graph, tensors), examples[accepted], FEW_TRIALS) is None:
             return traced
     except BundleError as error:
         problem = error
@@ -61,7 +67,10 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
         return replace(_exported(model, examples[accepted]), example=accepted)
     except (BundleError, NotExportedError) as error:
         if problem is None:
-            return traced  # the golden rows show in what it differs
+            raise BundleError(
+                f"{type(model).__name__} cannot be kept as data: what torch.fx traces is not what it does, and"
+                f" torch.export stops{getattr(error, 'line', '')}: {one_line(error)}"
+            ) from error
         if isinstance(error, BundleError):
             raise
         if not error.line:
@@ -84,7 +93,7 @@ def _exported(model: nn.Module, example: Example) -> Captured:
     from .export import export  # imports torch's compiler, which takes two seconds
 
     graph, tensors = export(model, example)
-    sizes = _difference(model, build(graph, tensors), example, SIZES)
+    sizes = _difference(model, build(graph, tensors), example, TRIALS)
     if sizes is not None:
         raise BundleError(
             f"{type(model).__name__} cannot be kept as data: what torch.export records is not what it does for"
@@ -94,14 +103,12 @@ def _exported(model: nn.Module, example: Example) -> Captured:
 
 
 def _difference(
-    model: nn.Module, captured: nn.Module, example: Example, sizes: Sequence[tuple[int, int]]
+    model: nn.Module, captured: nn.Module, example: Example, trials: Sequence[tuple[int, int, int]]
 ) -> str | None:
     """Run both on inputs of other sizes: the first sizes for which they differ, as text. A model is traced without
     sizes, and exported on the assumption that none is 1."""
-    for rows, steps in sizes:
-        given = {
-            name: _resized(tensor, rows, steps, example.dynamic[name]) for name, tensor in example.arguments.items()
-        }
+    for rows, steps, largest in trials:
+        given = _given(example, rows, steps, largest)
         try:
             wanted = _run(model, given, example)
         except Exception:  # a model may accept some sizes only
@@ -120,9 +127,17 @@ def _difference(
     return None
 
 
-def _resized(tensor: Tensor, rows: int, steps: int, dims: Mapping[int, str]) -> Tensor:
-    """Numbers in place of the zeros of an example, with other sizes. Integers are 0 and 1, as embeddings are small;
-    masks stay zeros, as no batch has padding at the end of every row."""
+def _given(example: Example, rows: int, steps: int, largest: int) -> dict[str, Tensor]:
+    """Numbers in place of the zeros of an example, with other sizes, by argument."""
+    return {
+        name: _resized(tensor, rows, steps, example.dynamic[name], largest)
+        for name, tensor in example.arguments.items()
+    }
+
+
+def _resized(tensor: Tensor, rows: int, steps: int, dims: Mapping[int, str], largest: int) -> Tensor:
+    """Floats between `largest` and its negative. Integers are 0 and 1, as embeddings are small; masks stay zeros, as no
+    batch has padding at the end of every row."""
     shape = list(tensor.shape)
     for dim, name in dims.items():
         shape[dim] = rows if name == ROWS else steps
@@ -130,15 +145,19 @@ def _resized(tensor: Tensor, rows: int, steps: int, dims: Mapping[int, str]) -> 
         return tensor.new_zeros(shape)
     if not tensor.is_floating_point():
         return (torch.arange(prod(shape)) % 2).to(tensor.dtype).reshape(shape)
-    return torch.linspace(-1, 1, prod(shape), dtype=tensor.dtype).reshape(shape)
+    return torch.linspace(-largest, largest, prod(shape), dtype=tensor.dtype).reshape(shape)
 
 
 def _run(model: nn.Module, given: Mapping[str, Tensor], example: Example) -> list[Tensor]:
     """The tensors that a model returns."""
     own = {name: tensor.clone() for name, tensor in given.items()}
     with torch.inference_mode():
-        returned = model(own) if example.as_dict else model(*own.values())
-    return list(tensors_of(returned))
+        return list(tensors_of(model(*_arguments(own, example))))
+
+
+def _arguments(given: Mapping[str, Tensor], example: Example) -> list[Any]:
+    """The arguments of forward."""
+    return [given] if example.as_dict else list(given.values())
 
 
 def _accepts(model: nn.Module, example: Example) -> bool:

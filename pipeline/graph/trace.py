@@ -9,7 +9,7 @@ import functools
 import inspect
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -20,6 +20,7 @@ from torch import fx, nn
 from ...schemas.graph import Graph, Layer, Node
 from ..errors import BundleError, one_line
 from . import operations
+from .assignments import recorded_assignments, refuse_shared_changes
 from .nodes import HOOKS, called, encoded, is_listed, layer_record, node_name, refusal, safe_paths
 from .user_lines import line_in_forward, line_of_error
 
@@ -30,12 +31,15 @@ _OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "fun
 _TRACE_LOCK = Lock()
 
 
-def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch.Tensor]]:
+def trace(
+    model: nn.Module, num_inputs: int = 1, given: Sequence[Any] | None = None
+) -> tuple[Graph, dict[str, torch.Tensor]]:
     """Trace a module into operations and tensors.
 
     Args:
         model: in eval mode, on the CPU. Tracing may add constants to it: pass a copy.
         num_inputs: how many of forward's arguments are inputs; the others keep their defaults.
+        given: inputs that the module accepts, if there are any.
 
     Returns:
         The graph, and every tensor it names, contiguous and on the CPU.
@@ -44,8 +48,10 @@ def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch
         BundleError: the module does something that a graph cannot express; names the line.
     """
     _refuse_own_forward(model)
-    nodes = _traced(model, num_inputs)
+    traced = _traced(model, num_inputs)
+    nodes = list(traced.nodes)
     live = live_nodes(nodes)
+    refuse_shared_changes(model, traced, live, given)
     paths = safe_paths(str(node.target) for node in nodes if node.op in ("call_module", "get_attr"))
     layers: dict[str, Layer] = {}
     tensors: dict[str, torch.Tensor] = {}
@@ -143,13 +149,13 @@ def _an_input(graph: fx.Graph, tracer: Any) -> fx.Proxy:
     return fx.Proxy(entries[0] if entries else first, tracer)
 
 
-def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
+def _traced(model: nn.Module, num_inputs: int) -> fx.Graph:
     try:
         if is_listed(model):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
         defaults = _defaults(model, num_inputs)
-        with _TRACE_LOCK, _recorded_creators():
-            graph = _Tracer().trace(model, concrete_args=defaults)
+        with _TRACE_LOCK, _recorded_creators(), recorded_assignments():
+            return _Tracer().trace(model, concrete_args=defaults)
     except BundleError:
         raise
     except Exception as error:
@@ -157,7 +163,6 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
             f"{type(model).__name__} cannot be kept as data: {_short(error)}{line_of_error(error)};"
             f" {_advice(str(error))}"
         ) from error
-    return list(graph.nodes)
 
 
 def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:

@@ -252,7 +252,7 @@ def _unreadable(
         return changed_error(partition.name)
     reason = one_line(error)
     if isinstance(error, LongRowError):
-        where = "the header or the first row" if row is None else f"a row after row {row}"
+        where = "the header or the first row" if row is None else f"row {row} or one after it"
         reason = f"{where} is longer than {BLOCK_BYTES >> 19} MiB, or a quote was never closed"
     elif isinstance(error, UnicodeError):
         meant = "utf-16" if has_utf16_mark(partition) else "latin-1"

@@ -17,8 +17,8 @@ from ...schemas.bundle import BundleManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.columns import key_names, output_fields
 from ..bundle.layers import hidden_columns
-from ..errors import ColumnError, RowsRejectedError, UsageError, counted, one_line
-from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
+from ..errors import RowsRejectedError, UsageError, counted
+from ..frames import arrow_table, is_arrow, is_pandas, pandas_table
 from ..graph.interpreter import GraphModel
 from ..inputs.columns import check_columns
 from ..inputs.rebatch import rebatch
@@ -278,32 +278,29 @@ class Scorer:
                     f"score_frame takes a pandas DataFrame or an object with __arrow_c_stream__, not"
                     f" {type(frame).__name__}; collect a lazy frame first, or build a DataFrame from an array"
                 )
-            return self._frame_rows(arrow_table(frame))
+            return _frame_rows(self, arrow_table(frame))
         import pandas as pd  # already imported by the caller
 
-        features = pandas_columns(frame, self.features)
-        try:
-            table = without_views(pa.Table.from_pandas(features, preserve_index=False))
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise ColumnError(f"the frame's features are not plain numbers: {one_line(error)}") from error
-        predictions = self._frame_rows(table).to_pandas().set_axis(frame.index)
-        keys = frame.loc[:, [str(name) not in features.columns for name in frame.columns]]
+        table = pandas_table(frame, self.features)
+        predictions = _frame_rows(self, table).to_pandas().set_axis(frame.index)
+        keys = frame.loc[:, [str(name) not in table.column_names for name in frame.columns]]
         taken = {str(name) for name in keys.columns} & set(predictions.columns)
         if taken:
             raise UsageError(f"the frame: column {min(taken)!r} is also the name of an output; rename it first")
         joined: pd.DataFrame = pd.concat([keys, predictions], axis=1)
         return joined
 
-    def _frame_rows(self, table: pa.Table) -> pa.Table:
-        rows, rejects = self._score_table(table)
-        _refuse_rejects(rejects, table.num_rows, "fix them, or get the rejects with score_table(…, with_rejects=True)")
-        return rows
-
     @pinned()
     def shapes(self) -> list[ResultShape]:
         """The shape of the result of every node of the first member's graph; empty if it is not a graph."""
         model = self.members.models[0]
         return result_shapes(model, self.manifest, self.device) if isinstance(model, GraphModel) else []
+
+
+def _frame_rows(scorer: Scorer, table: pa.Table) -> pa.Table:
+    rows, rejects = scorer.score_table(table, with_rejects=True)
+    _refuse_rejects(rejects, table.num_rows, "fix them, or get the rejects with score_table(…, with_rejects=True)")
+    return rows
 
 
 def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:

@@ -80,3 +80,14 @@ def test_categories_made_of_digits_stay_text(scoreline: Command, tmp_path: Path,
     found = pq.read_table(tmp_path / "out" / "sample.csv.parquet")["prediction"].to_numpy()
     wanted = model(torch.from_numpy(scaled).float()).detach().numpy()[:, 0]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_another_delimiter(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """The message says which one is read."""
+    iris.frame.rename(columns={"row_id": "id"}).to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline("score", *words).code == 0
+    (tmp_path / "rows.csv").write_text("id;y\n1;0\n")
+    result = scoreline("evaluate", tmp_path / "out", "--label", "y", "--labels", tmp_path / "rows.csv", "--on", "id")
+    assert result.code == 2
+    assert "rows.csv has no column 'id'; its columns are id;y; separate them by commas" in result.message

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import DataError
-from scoreline.pipeline.evaluation.labels import binary_truths, label_indices, true_numbers
+from scoreline.pipeline.evaluation.labels import LabelError, binary_truths, label_indices, true_numbers
 from sklearn import metrics as skm
 from torch import nn
 
@@ -84,6 +84,15 @@ def test_blank_text_that_is_not_a_label(tmp_path: Path, scoreline: Command) -> N
     refused = scoreline("evaluate", tmp_path / "out", "--label", "z")
     assert refused.code == 65
     assert "contains ' ', which is not a label; the labels are 'a', 'b'" in refused.message
+    assert "not its index" not in refused.message
+
+
+@pytest.mark.parametrize(("value", "is_index"), [(1, True), ("0", True), (2, False), (-1, False), ("x", False)])
+def test_an_index_in_place_of_a_label(value: Any, is_index: bool) -> None:
+    """The message tells what to write."""
+    with pytest.raises(LabelError) as raised:
+        label_indices(pa.array([value]), ["no", "yes"], "y")
+    assert str(raised.value).endswith("; write the label itself, not its index") is is_index
 
 
 @pytest.mark.parametrize("written", ["int64", "decimal", "text", "csv"])

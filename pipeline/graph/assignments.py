@@ -1,0 +1,113 @@
+"""Augmented assignments (`x += y`) in traced code. Only used when a bundle is saved.
+
+In torch they change a tensor, under all of its names. torch.fx has no such operators for what it traces, so Python
+assigns a new result to the one name: a caller's tensor, or the base of a view, would silently stay what it was. Here
+such a result is recorded as the change of a node, and refused where the tensor is used afterwards by another name.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from .nodes import refusal
+from .result_sizes import tensors_of
+
+#: In the meta of a node: the node that its line changes in place.
+CHANGES = "changes"
+
+
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+_OPERATORS = (*_ARITHMETIC, "lshift", "rshift", "and_", "or_", "xor")
+
+
+@contextmanager
+def recorded_assignments() -> Iterator[None]:
+    """Let torch.fx record augmented assignments to traced values, in this process; one trace at a time."""
+    names = {f"__i{name.rstrip('_')}__": getattr(operator, name) for name in _OPERATORS}
+    try:
+        for name, binary in names.items():
+            setattr(fx.Proxy, name, _recording(binary))
+        yield
+    finally:
+        for name in names:
+            delattr(fx.Proxy, name)
+
+
+def _recording(binary: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, Any], Any]:
+    def record(value: fx.Proxy, other: Any) -> Any:
+        result = binary(value, other)
+        result.node.meta[CHANGES] = value.node
+        return result
+
+    return record
+
+
+def refuse_shared_changes(model: nn.Module, graph: fx.Graph, live: set[fx.Node], given: Sequence[Any] | None) -> None:
+    """Refuse changes of tensors that the result of the graph depends on by another name, as a run shows.
+
+    Args:
+        live: the nodes that the output needs.
+        given: the arguments of a run; None if there are none. Without a run, only the tensor's own name is known.
+
+    Raises:
+        BundleError: names the line.
+    """
+    changes = [node for node in graph.nodes if CHANGES in node.meta]
+    if not changes:
+        return
+    try:
+        results = _results(model, graph, given)
+    except Exception:  # whatever a model raises
+        results = {}
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    own = {memory for tensor in (*model.parameters(), *model.buffers()) for memory in _memories(tensor)}
+    for node in changes:
+        later = {used for one in live if order[one] > order[node] for used in one.all_input_nodes}
+        if not _is_alone(node, later, results, own):
+            raise refusal(node, "changes a tensor that has another name", "use the form that returns a new tensor")
+
+
+def _is_alone(node: fx.Node, later: set[fx.Node], results: Mapping[fx.Node, Any], own: set[int]) -> bool:
+    """Whether a new result does what the change of a tensor does: it has the same type and shape, and neither a
+    parameter nor anything that is used later has the memory of the tensor."""
+    before = node.meta[CHANGES]
+    if before not in results:
+        return before not in later
+    old, new = results[before], results[node]
+    if not isinstance(old, Tensor):
+        return True  # a number, such as a size
+    if not isinstance(new, Tensor) or (new.dtype, new.shape) != (old.dtype, old.shape):
+        return False
+    memory = _memories(old)
+    return not (memory & own) and not any(memory & _memories(results[one]) for one in later)
+
+
+def _memories(value: Any) -> set[int]:
+    """Where the tensors in a value are kept."""
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors_of(value)}
+
+
+class _Recorder(fx.Interpreter):
+    """Keeps every result, so that no memory is used twice."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(model, garbage_collect_values=False, graph=graph)
+        self.results: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = self.results[n] = super().run_node(n)
+        return result
+
+
+def _results(model: nn.Module, graph: fx.Graph, given: Sequence[Any] | None) -> Mapping[fx.Node, Any]:
+    """The result of every node."""
+    if given is None:
+        return {}
+    recorder = _Recorder(model, graph)
+    with torch.inference_mode():
+        recorder.run(*given)
+    return recorder.results
