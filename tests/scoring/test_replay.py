@@ -16,7 +16,7 @@ from scoreline.pipeline.scoring.replay import probe, raw_and_columns, replay, se
 from torch import Tensor, nn
 
 from conftest import Example
-from scoreline import Regression, Scorer, save_bundle
+from scoreline import Binary, Multiclass, Regression, Scorer, save_bundle
 
 
 @pytest.fixture
@@ -126,3 +126,44 @@ def test_a_model_that_views_its_input(tmp_path: Path, rows: int) -> None:
     passes.contiguous = False
     assert settle_layout(scorer.loaded, golden_of(tmp_path / "b")).rows == rows
     assert passes.contiguous
+
+
+def normalised(width: int, seed: int) -> nn.Module:
+    """A model whose outputs are far larger than the differences between them."""
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm1d(20)
+    norm.running_mean, norm.running_var = torch.randn(20), torch.rand(20) * 0.1 + 0.05
+    return nn.Sequential(norm, nn.Linear(20, width)).eval()
+
+
+@pytest.mark.parametrize("width", [1, 2, 10])
+def test_large_logits_round(tmp_path: Path, width: int) -> None:
+    """A probability may change by more than its own tolerance; a bundle that was saved can be loaded."""
+    labels = [f"c{at}" for at in range(max(2, width))]
+    task = Multiclass(labels) if width > 2 else Binary(labels)
+    names = [f"f{at}" for at in range(20)]
+    for seed in range(12):
+        sample = np.random.default_rng(seed).normal(size=(256, 20)).astype(np.float32) * 10_000
+        save_bundle(tmp_path / f"{seed}", normalised(width, seed), features=names, task=task, sample=sample)
+        Scorer.load(tmp_path / f"{seed}", device="cpu")
+
+
+@pytest.mark.parametrize("width", [1, 2, 10])
+@pytest.mark.parametrize("scale", [1, 10_000])
+def test_what_is_not_rounding(tmp_path: Path, width: int, scale: int) -> None:
+    """Other raw outputs, or the same decoded to other columns, are a mismatch whatever the size of the logits."""
+    labels = [f"c{at}" for at in range(max(2, width))]
+    task = Multiclass(labels) if width > 2 else Binary(labels)
+    names = [f"f{at}" for at in range(20)]
+    sample = np.random.default_rng(0).normal(size=(256, 20)).astype(np.float32) * scale
+    save_bundle(tmp_path / "b", normalised(width, 0), features=names, task=task, sample=sample)
+    loaded, golden = Scorer.load(tmp_path / "b", device="cpu").loaded, golden_of(tmp_path / "b")
+    replay(loaded, golden)
+    probability = next(name for name, values in golden.columns.items() if pa.types.is_floating(values.type))
+    other = golden.columns[probability].to_numpy() * np.float32(0.999)
+    with pytest.raises(GoldenMismatchError, match=probability):
+        replay(loaded, replace(golden, columns={**golden.columns, probability: pa.array(other)}))
+    raw = np.asarray(golden.raw["output"]).copy()
+    raw[3] += np.float32(3e-4) * np.abs(raw if width == 1 else raw[3]).max()
+    with pytest.raises(GoldenMismatchError, match="raw output"):
+        replay(loaded, replace(golden, raw={"output": raw}))
