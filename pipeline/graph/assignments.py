@@ -26,14 +26,16 @@ _OPERATORS = (*_ARITHMETIC, "lshift", "rshift", "and_", "or_", "xor")
 
 @contextmanager
 def recorded_assignments() -> Iterator[None]:
-    """Let torch.fx record augmented assignments to traced values, in this process; one trace at a time."""
-    names = {f"__i{name.rstrip('_')}__": getattr(operator, name) for name in _OPERATORS}
+    """Let torch.fx record augmented assignments to traced values, in this process; one trace at a time. A scalar of
+    numpy leaves its product with such a value to that value."""
+    changed: dict[str, Any] = {f"__i{name.rstrip('_')}__": _recording(getattr(operator, name)) for name in _OPERATORS}
+    changed["__array_ufunc__"] = None
     try:
-        for name, binary in names.items():
-            setattr(fx.Proxy, name, _recording(binary))
+        for name, value in changed.items():
+            setattr(fx.Proxy, name, value)
         yield
     finally:
-        for name in names:
+        for name in changed:
             delattr(fx.Proxy, name)
 
 

@@ -43,6 +43,12 @@ _CHECKS = ("_assert_async", "_assert_scalar", "_assert_tensor_metadata", "sym_co
 _SAME = ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default", "aten.detach_.default")
 #: Operators that only differ from the second in how their result is laid out in memory.
 _LAID_OUT = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
+#: Operators that leave memory as it is, which may have any values, and those that fill it with one of them.
+_UNFILLED = {
+    "aten.empty.memory_format": "aten.zeros.default",
+    "aten.empty_like.default": "aten.zeros_like.default",
+    "aten.new_empty.default": "aten.new_zeros.default",
+}
 #: Operators that make a tensor from numbers alone.
 _CREATORS = (*operations.CREATORS, "scalar_tensor")
 #: What torch says of sizes for which an `if` has gone one way, and of code that it does not capture.
@@ -108,7 +114,8 @@ def _decompositions_of(_: tuple[str, ...]) -> dict[Any, Any]:
     """The table, which takes a tenth of a second to make, by the composite operators that are registered: a library
     that is imported later may add some."""
     table = torch.export.default_decompositions().materialize()
-    return {one: how for one, how in table.items() if str(one) not in operators() and one not in STAND_INS}
+    kept = operators().keys() | _UNFILLED.keys()
+    return {one: how for one, how in table.items() if str(one) not in kept and one not in STAND_INS}
 
 
 def _described(model: nn.Module, problem: Exception) -> Exception:
@@ -180,6 +187,9 @@ def _simplify(graph: fx.Graph) -> None:
             node.target = operators()[STAND_INS[node.target]]
         elif name in _LAID_OUT:
             node.target = operators()[_LAID_OUT[name]]
+        elif name in _UNFILLED:
+            node.target = operators()[_UNFILLED[name]]
+            node.kwargs = {key: value for key, value in node.kwargs.items() if key != "memory_format"}
 
 
 def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:

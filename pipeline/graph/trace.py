@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -99,6 +100,10 @@ class _Tracer(fx.Tracer):
         node = super().create_node(*args, **kwargs)
         node.meta["line"] = line_in_forward()
         return node
+
+    def create_arg(self, a: Any) -> Any:
+        """An argument of a node; a scalar of numpy is a number."""
+        return super().create_arg(a.item() if isinstance(a, np.generic) else a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if is_listed(m):

@@ -95,7 +95,16 @@ def shared(self: Any, x: Tensor) -> Tensor:
     return self.last(self.relu(self.norm(self.norm(h))) + self.norm(h))
 
 
-FORWARDS = [zeros, positions, in_place, checked, looked_up, attended, without_gradients, folded, shared]
+def filled(self: Any, x: Tensor) -> Tensor:
+    """Memory that nothing has filled, before every value is written."""
+    first, second, third = torch.empty(x.shape[0], 8), torch.empty_like(x), x.new_empty(x.shape[0], 2)
+    first[:, :3], first[:, 3:] = x[:, :3], 1
+    second[:] = x.flip(1)
+    third[:, 0], third[:, 1] = x[:, 1], x[:, 0]
+    return self.last(first) + self.last(self.norm(self.first(second))) + third.sum(1, keepdim=True)
+
+
+FORWARDS = [zeros, positions, in_place, checked, looked_up, attended, without_gradients, folded, shared, filled]
 
 
 def exported(then: Callable[[Any, Tensor], Any]) -> tuple[nn.Module, Captured]:

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
@@ -229,3 +230,15 @@ def test_building_a_model_draws_no_random_numbers() -> None:
     before = torch.get_rng_state()
     build(graph, tensors)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("scalar", [np.float32(1.5), np.float64(1.5), np.int64(2), np.bool_(True)], ids=str)
+def test_scalars_of_numpy_are_numbers(scalar: Any) -> None:
+    """On either side of an operator, and as an argument."""
+
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (scalar * x - scalar / (x.abs() + scalar) + x * scalar).clamp(max=scalar)
+
+    x = torch.linspace(-2, 2, 12).reshape(4, 3)
+    assert torch.equal(rebuilt(Scaled())(x), Scaled()(x))
