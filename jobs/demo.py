@@ -58,10 +58,12 @@ def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
         names = [_show(one, root, rows, device) for one in tasks]
     except OSError as error:
         raise OutputError(f"{error.filename or folder!r}: {error.strerror or error}; choose another --dir") from error
+    manifest, run = f"{root}/bundles/{names[0]}/{BUNDLE_MANIFEST}", f"{root}/scored/…/_scoreline/run.json"
+    width = max(len(manifest), len(run))
     answer(
         f"Where to look next:\n"
-        f"  {root}/bundles/{names[0]}/{BUNDLE_MANIFEST}   the bundle's manifest\n"
-        f"  {root}/scored/…/_scoreline/run.json    what the run did and what it waited for\n"
+        f"  {manifest:<{width}}  the bundle's manifest\n"
+        f"  {run:<{width}}  what the run did and what it waited for\n"
         f"  scoreline check --bundle {root}/bundles/{names[0]} --input {root}/data/{names[0]}\n"
         f"  scoreline score --help"
     )

@@ -117,7 +117,8 @@ def generation(bundle: Path) -> Example:
 
     numbers = list(range(1000))
     random.Random(0).shuffle(numbers)
-    train, test = numbers[:800], numbers[800:]
+    # The model is surer of the numbers that it was trained on, so that its golden rows are others.
+    train, golden, test = numbers[:736], numbers[736:800], numbers[800:]
     words = sorted({word for number in numbers for word in _in_words(number)})
     symbols = ["<start>", "<end>", *"0123456789"]
     torch.manual_seed(0)
@@ -138,7 +139,7 @@ def generation(bundle: Path) -> Example:
         model.eval(),
         inputs=TokenSequence("words", vocabulary=words, longest=6, mask="lengths"),
         task=Generation(symbols, start="<start>", end="<end>", steps=5, beams=3, length_penalty=0.6),
-        sample=frame_of({"words": texts[:64]}),
+        sample=frame_of({"words": [_in_words(number) for number in golden]}),
     )
     frame = frame_of({"words": [_in_words(n) for n in test], "true_digits": [list(str(n)) for n in test]})
     return Example(name="numbers", frame=frame, truth=["true_digits"])
