@@ -174,9 +174,13 @@ def test_every_listing_of_the_other_commands(
     for name, words in commands.items():
         listing.arm(0, "open", 0)
         assert scoreline(*words).code in (0, 65), name  # too few rows to calibrate
-        for at in range(1, listing.calls + 1):
+        calls = listing.calls
+        for at in range(1, calls + 1):
             listing.arm(at, "open", number)
             result = scoreline(*words)
+            if name == "bench" and at > 2 * calls // 3:
+                assert result.code == 0  # it lists them three times, at last to report inputs that were added meanwhile
+                continue
             assert (result.code, "Traceback" in result.err) == (code, False), (name, at, result.err)
             assert os.strerror(number) in result.message
         assert at >= 3, name
