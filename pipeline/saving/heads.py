@@ -19,8 +19,9 @@ from ...schemas.heads import (
 )
 from ...schemas.specs.tasks import AnyTask, Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 from ...schemas.specs.values import shown
-from ..errors import BundleError, counted, one_line
+from ..errors import BundleError, counted, listed, one_line
 from .binding import bind_target
+from .notes import say
 from .specs import ONLY_TASK, problem, task_label
 
 
@@ -51,6 +52,8 @@ def make_heads(tasks: Mapping[str, AnyTask]) -> list[NamedHead]:
             raise BundleError(f"{where}{problem(error, ())}") from error
         except (ValueError, OverflowError, TypeError, BundleError) as error:
             raise BundleError(f"{where}: {one_line(error)}") from error
+    if len(first := [name for name, task in tasks.items() if type(task.output) is int and task.output == 0]) > 1:
+        say(f"tasks {listed(first)} read the same output of the model, the first; others are read with output=…")
     return heads
 
 

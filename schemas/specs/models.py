@@ -44,8 +44,8 @@ class Ensemble(Spec):
 
     Args:
         members: modules, or anything else that `save_bundle` takes as a model.
-        combine: the mean `probability` (the default for labels), the mean `logit`, or the share of `vote`s; for
-            regression, the `mean`.
+        combine: the mean `probability` (the default for labels), the mean `logit`, or the share of `vote`s, for the
+            likeliest label of each member or, of a multilabel task, those above 0.5; for regression, the `mean`.
         std: also write `prediction_std`, the members' standard deviation.
         call: `dict` if forward takes one dict of the inputs instead of arguments.
         prune: set this share of the smallest weights of each layer to zero.

@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scoreline.pipeline.saving.heads import make_heads
+from scoreline.pipeline.saving.notes import collected_notes
 from torch import Tensor, nn
 
 from conftest import Result
@@ -166,3 +168,15 @@ def test_thresholds_apply_only_to_their_name(tmp_path: Path, scoreline: Command)
     got = pq.read_table(tmp_path / "out2" / "in.parquet").to_pandas()
     assert (got["prediction_u"] == (got["probability_u"] > 0.4)).all()
     assert (got["prediction_output"] == (got["probability_output"] > 0.9)).all()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"), [((0, 0), True), ((0, 1), False), (("a", "b"), False), ((0, [0, 1]), False)]
+)
+def test_tasks_that_read_the_same_output(outputs: tuple[Any, Any], told: bool) -> None:
+    """Are told, since it is what a forgotten output leads to."""
+    first, second = outputs
+    with collected_notes() as notes:
+        make_heads({"fraud": Binary(["no", "yes"], output=first), "amount": Regression(output=second)})
+    wanted = "tasks 'fraud', 'amount' read the same output of the model, the first; others are read with output=…"
+    assert notes == [wanted] * told

@@ -28,7 +28,7 @@ EXAMPLES = (
     ("Regression(threshold=3.2)", "", ColumnOptions()),
     ('Tagging(["other", "person"])', "", ColumnOptions()),
     ('Generation(["<s>", "</s>", "hi"], start="<s>", end="</s>", steps=9)', "", ColumnOptions()),
-    ('{"fraud": Binary(["no", "yes"]), "amount": Regression()}', "", ColumnOptions()),
+    ('{"fraud": Binary(["no", "yes"]), "amount": Regression(output=1)}', "", ColumnOptions()),
 )
 TYPES = {r"\bfloat\b": "float32", r"\bdouble\b": "float64", r"fixed_size_list<item: (\w+)>\[(\d+)\]": r"list of \2 \1",
          r"list<item: (\w+)>": r"list of \1"}  # fmt: skip
