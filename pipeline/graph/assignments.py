@@ -8,20 +8,24 @@ such a result is recorded as the change of a node, and refused where the tensor 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from .nodes import refusal
+from .nodes import NeverDataError, refusal
 from .result_sizes import tensors_of
+from .user_lines import line_in_forward, line_text
 
 #: In the meta of a node: the node that its line changes in place.
 CHANGES = "changes"
 
 
-_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
-_OPERATORS = (*_ARITHMETIC, "lshift", "rshift", "and_", "or_", "xor")
+#: The operators that work in place; of `@=`, torch has no such form.
+_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_", "or_", "xor")
+#: A tensor of more elements is compared with others by its memory as a whole.
+_MOST_ELEMENTS = 1 << 20
 
 
 @contextmanager
@@ -30,6 +34,7 @@ def recorded_assignments() -> Iterator[None]:
     numpy leaves its product with such a value to that value."""
     changed: dict[str, Any] = {f"__i{name.rstrip('_')}__": _recording(getattr(operator, name)) for name in _OPERATORS}
     changed["__array_ufunc__"] = None
+    changed["__setattr__"] = _set_attribute
     try:
         for name, value in changed.items():
             setattr(fx.Proxy, name, value)
@@ -37,6 +42,17 @@ def recorded_assignments() -> Iterator[None]:
     finally:
         for name in changed:
             delattr(fx.Proxy, name)
+
+
+def _set_attribute(value: fx.Proxy, name: str, given: Any) -> None:
+    """Raises NeverDataError for an attribute of tensors (`x.data = …`): torch.fx would set it on the traced value
+    alone, and torch.export does not follow it either."""
+    if hasattr(Tensor, name):
+        raise NeverDataError(
+            f"the model assigns {name!r} of a tensor{line_text(line_in_forward())}, which cannot be kept as data; use"
+            " the form that returns a new tensor"
+        )
+    object.__setattr__(value, name, given)
 
 
 def _recording(binary: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, Any], Any]:
@@ -66,16 +82,17 @@ def refuse_shared_changes(model: nn.Module, graph: fx.Graph, live: set[fx.Node],
     except Exception:  # whatever a model raises
         results = {}
     order = {node: number for number, node in enumerate(graph.nodes)}
-    own = {memory for tensor in (*model.parameters(), *model.buffers()) for memory in _memories(tensor)}
+    needed = live.union(changes)  # a change may be needed though its result is not
+    own = [*model.parameters(), *model.buffers()]
     for node in changes:
-        later = {used for one in live if order[one] > order[node] for used in one.all_input_nodes}
+        later = {used for one in needed if order[one] > order[node] for used in one.all_input_nodes}
         if not _is_alone(node, later, results, own):
             raise refusal(node, "changes a tensor that has another name", "use the form that returns a new tensor")
 
 
-def _is_alone(node: fx.Node, later: set[fx.Node], results: Mapping[fx.Node, Any], own: set[int]) -> bool:
+def _is_alone(node: fx.Node, later: set[fx.Node], results: Mapping[fx.Node, Any], own: Sequence[Tensor]) -> bool:
     """Whether a new result does what the change of a tensor does: it has the same type and shape, and neither a
-    parameter nor anything that is used later has the memory of the tensor."""
+    parameter nor anything that is used later shares memory with the tensor."""
     before = node.meta[CHANGES]
     if before not in results:
         return before not in later
@@ -84,13 +101,21 @@ def _is_alone(node: fx.Node, later: set[fx.Node], results: Mapping[fx.Node, Any]
         return True  # a number, such as a size
     if not isinstance(new, Tensor) or (new.dtype, new.shape) != (old.dtype, old.shape):
         return False
-    memory = _memories(old)
-    return not (memory & own) and not any(memory & _memories(results[one]) for one in later)
+    used = (tensor for one in later for tensor in tensors_of(results[one]))
+    return not any(_shares(old, tensor) for tensor in chain(own, used))
 
 
-def _memories(value: Any) -> set[int]:
-    """Where the tensors in a value are kept."""
-    return {tensor.untyped_storage().data_ptr() for tensor in tensors_of(value)}
+def _shares(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors share an element."""
+    memory = one.untyped_storage()
+    if memory.data_ptr() != other.untyped_storage().data_ptr() or not (one.numel() and other.numel()):
+        return False
+    elements = memory.nbytes() // one.element_size()
+    if one.dtype != other.dtype or elements > _MOST_ELEMENTS:
+        return True
+    places = torch.arange(elements)
+    mine, others = (places.as_strided(t.shape, t.stride(), t.storage_offset()).flatten() for t in (one, other))
+    return bool(torch.isin(mine, others).any())
 
 
 class _Recorder(fx.Interpreter):

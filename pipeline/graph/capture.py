@@ -19,7 +19,7 @@ from ...schemas.graph import Graph
 from ..errors import BundleError, counted, one_line
 from .example import ROWS, Example
 from .interpreter import build
-from .nodes import NotExportedError
+from .nodes import NeverDataError, NotExportedError
 from .result_sizes import tensors_of
 from .trace import trace
 
@@ -59,6 +59,8 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
         traced = Captured(graph=graph, tensors=tensors)
         if accepted is None or _difference(model, build(graph, tensors), examples[accepted], FEW_TRIALS) is None:
             return traced
+    except NeverDataError:
+        raise
     except BundleError as error:
         problem = error
     try:

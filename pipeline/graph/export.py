@@ -41,10 +41,10 @@ _EXPORT_LOCK = Lock()
 _CHECKS = ("_assert_async", "_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range")
 #: Operators that return their argument.
 _SAME = ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default", "aten.detach_.default")
-#: Operators that only differ from the second in how their result is laid out in memory.
-_LAID_OUT = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
-#: Operators that leave memory as it is, which may have any values, and those that fill it with one of them.
-_UNFILLED = {
+#: Operators of which another is a case: one that only lays its result out in memory, or fills memory with some values.
+_CASES = {
+    "aten.view.default": "aten.reshape.default",
+    "aten._unsafe_view.default": "aten.reshape.default",
     "aten.empty.memory_format": "aten.zeros.default",
     "aten.empty_like.default": "aten.zeros_like.default",
     "aten.new_empty.default": "aten.new_zeros.default",
@@ -97,10 +97,18 @@ def _exported(model: nn.Module, example: Example) -> Any:
                 program = torch.export.export(
                     model, args, dynamic_shapes=(shapes,) if example.as_dict else tuple(shapes.values()), strict=strict
                 )
+                _remove_idle_dropout(program.graph_module.graph)
                 return program.run_decompositions(_decompositions())
         except Exception as error:  # torch may raise anything on code that it does not capture
             problems.append(error)
     raise _described(model, problems[0])
+
+
+def _remove_idle_dropout(graph: fx.Graph) -> None:
+    """In eval mode dropout returns its argument, which may be changed by either name; decompositions copy it."""
+    for node in filter(_is_idle_dropout, list(graph.nodes)):
+        node.replace_all_uses_with(node.args[0])
+        graph.erase_node(node)
 
 
 def _decompositions() -> dict[Any, Any]:
@@ -114,7 +122,7 @@ def _decompositions_of(_: tuple[str, ...]) -> dict[Any, Any]:
     """The table, which takes a tenth of a second to make, by the composite operators that are registered: a library
     that is imported later may add some."""
     table = torch.export.default_decompositions().materialize()
-    kept = operators().keys() | _UNFILLED.keys()
+    kept = operators().keys() | _CASES.keys()
     return {one: how for one, how in table.items() if str(one) not in kept and one not in STAND_INS}
 
 
@@ -173,7 +181,7 @@ def _simplify(graph: fx.Graph) -> None:
         name = _full_name(node.target)
         if any(check in name for check in _CHECKS):
             graph.erase_node(node)
-        elif name in _SAME or _is_idle_dropout(name, node) or _is_whole_slice(name, node):
+        elif name in _SAME or _is_idle_dropout(node) or _is_whole_slice(name, node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
         elif name == "aten.copy.default" and _is_alike(node, node.args[1]):
@@ -185,10 +193,8 @@ def _simplify(graph: fx.Graph) -> None:
             _as_batch_norm(graph, node)
         elif node.target in STAND_INS:
             node.target = operators()[STAND_INS[node.target]]
-        elif name in _LAID_OUT:
-            node.target = operators()[_LAID_OUT[name]]
-        elif name in _UNFILLED:
-            node.target = operators()[_UNFILLED[name]]
+        elif name in _CASES:
+            node.target = operators()[_CASES[name]]
             node.kwargs = {key: value for key, value in node.kwargs.items() if key != "memory_format"}
 
 
@@ -205,8 +211,8 @@ def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
     graph.erase_node(node)
 
 
-def _is_idle_dropout(name: str, node: fx.Node) -> bool:
-    return "dropout" in name and len(node.args) == 3 and node.args[2] is False
+def _is_idle_dropout(node: fx.Node) -> bool:
+    return "dropout" in str(node.target) and len(node.args) == 3 and node.args[2] is False
 
 
 def _is_alike(node: fx.Node, other: Any) -> bool:

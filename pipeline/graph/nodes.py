@@ -20,6 +20,10 @@ from .user_lines import line_text
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
+class NeverDataError(BundleError):
+    """The module does what neither torch.fx nor torch.export sees."""
+
+
 class NotExportedError(Exception):
     """torch.export does not capture the module.
 

@@ -74,9 +74,42 @@ def of_another_type(h: Tensor, where: Tensor) -> Tensor:
     return h
 
 
+def of_what_was_changed(h: Tensor, where: Tensor) -> Tensor:
+    other = h
+    other += 1
+    h *= ~where  # the result is not used, but the change is
+    return other
+
+
+def of_a_changed_view(h: Tensor, where: Tensor) -> Tensor:
+    other = h.view(-1, 2, 4)
+    other *= 2
+    silenced(h, where)
+    return other.flatten(1)
+
+
+def after_dropout(h: Tensor, where: Tensor) -> Tensor:
+    other = functional.dropout(h, 0.5, training=False)  # in eval mode, its argument
+    other *= ~where
+    return h
+
+
+def after_dropout_by_index(h: Tensor, where: Tensor) -> Tensor:
+    other = functional.feature_alpha_dropout(h, 0.5, training=False)
+    other[where[:, 0]] = 0
+    return h
+
+
+def in_part_of_what_is_used(h: Tensor, where: Tensor) -> Tensor:
+    part, other = h[:, :5], h[:, 4:]
+    part *= ~where
+    return torch.cat([part, other[:, 1:]], dim=1)
+
+
 SHARED = [
     in_a_helper, by_another_name, in_a_slice, transposed, as_an_attribute, in_a_view, in_a_chunk, several,
-    of_another_type,
+    of_another_type, of_what_was_changed, of_a_changed_view, after_dropout, after_dropout_by_index,
+    in_part_of_what_is_used,
 ]  # fmt: skip
 
 
@@ -105,7 +138,21 @@ def of_a_copy(h: Tensor, where: Tensor) -> Tensor:
     return h + other.float()
 
 
-ALONE = [of_its_only_name, residual, of_a_size, of_a_copy]
+def of_a_part_that_nothing_else_reads(h: Tensor, where: Tensor) -> Tensor:
+    part, other = h[:, :4], h[:, 4:]
+    part *= torch.sigmoid(other) * ~where
+    return torch.cat([part, other], dim=1)
+
+
+def of_no_operator_of_torch(h: Tensor, where: Tensor) -> Tensor:
+    other = h
+    other @= torch.eye(8) * 2  # binds a new tensor, in torch as well
+    return h + other * where
+
+
+ALONE = [
+    of_its_only_name, residual, of_a_size, of_a_copy, of_a_part_that_nothing_else_reads, of_no_operator_of_torch,
+]  # fmt: skip
 
 
 class Guarded(nn.Module):
@@ -133,15 +180,15 @@ def test_what_is_changed(change: Change) -> None:
         torch.testing.assert_close(graph(rows), model(rows), atol=1e-5, rtol=1e-5)
 
 
-def test_a_change_that_neither_sees_is_refused() -> None:
-    """torch.export takes the result of dropout, which in eval mode is its argument, for another tensor."""
+@pytest.mark.parametrize("name", ["data", "grad", "requires_grad"])
+def test_assigned_attributes_are_refused(name: str) -> None:
+    """torch.fx sets them on the traced value, and torch.export does not follow `data` either."""
 
     def change(h: Tensor, where: Tensor) -> Tensor:
-        other = functional.dropout(h, 0.5, training=False)
-        other *= ~where
+        setattr(h, name, h * ~where)
         return h
 
-    with pytest.raises(BundleError, match=r"what torch\.export records is not what it does for 7 rows"):
+    with pytest.raises(BundleError, match=f"the model assigns '{name}' of a tensor at .*test_assignments.py:"):
         capture(Guarded(change).eval(), [rows_of("x", torch.zeros(4, 3))])
 
 
