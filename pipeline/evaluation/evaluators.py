@@ -113,7 +113,9 @@ class StepEvaluator(ClassEvaluator):
             truth, known = self.truth(head.labels, [right], names)
             predicted = _predicted(predicted_steps, head)
         except LabelError as error:
-            raise (error if error.row is None else error.at(int(of_rows[error.row]))) from error
+            if error.row is None:
+                raise
+            raise error.at(int(of_rows[error.row])) from error
         found.classes.add(truth[known], predicted[known], None)
         return known
 

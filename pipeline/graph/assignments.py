@@ -20,8 +20,6 @@ from .user_lines import line_in_forward, line_text
 
 #: In the meta of a node: the node that its line changes in place.
 CHANGES = "changes"
-
-
 #: The operators that work in place; of `@=`, torch has no such form.
 _OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_", "or_", "xor")
 #: A tensor of more elements is compared with others by its memory as a whole.
