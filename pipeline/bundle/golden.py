@@ -6,7 +6,7 @@ golden.parquet has a column `feature:<name>` per feature, `raw:<head>` (fixed-si
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -114,9 +114,8 @@ def compare(
         same = not isinstance(expected, Lists) or not isinstance(got, Lists) or _counts(expected) == _counts(got)
         if not same:
             raise GoldenMismatchError(f"golden rows: raw output {head!r} has another number of steps than expected")
-        numbers = [values.values if isinstance(values, Lists) else values for values in (expected, got)]
         axis = 0 if head in by_column else 1
-        largest = max(largest, _numbers(f"raw output {head!r}", numbers[0], numbers[1], wider, axis=axis))
+        largest = max(largest, _numbers(f"raw output {head!r}", _values(expected), _values(got), wider, axis=axis))
     for name, wanted in golden.columns.items():
         made = columns.get(name)
         if made is None:
@@ -139,18 +138,23 @@ def differ_by_rounding(expected: Mapping[str, Raw], got: Mapping[str, Raw], *, b
     of `by_column`, of the largest output in its row.
     """
     for head, wanted in expected.items():
-        one, other = ((raw.values if isinstance(raw, Lists) else raw).astype(np.float64) for raw in (wanted, got[head]))
+        one, other = (_values(raw).astype(np.float64) for raw in (wanted, got[head]))
         if one.shape != other.shape:
             return False
         sizes = np.where(np.isfinite(one), np.abs(one), 0.0)
         size = np.maximum(sizes, np.median(sizes, axis=0, keepdims=True)) if len(sizes) else sizes
         if head not in by_column:
             size = np.maximum(size, sizes.max(axis=1, keepdims=True, initial=0.0))
-        equal = (one == other) | (np.isnan(one) & np.isnan(other))
-        with np.errstate(invalid="ignore"):
-            if not (equal | (np.abs(one - other) <= MOST_ROUNDINGS * np.finfo(np.float32).eps * size)).all():
-                return False
+        if not is_within(one, other, MOST_ROUNDINGS * np.finfo(np.float32).eps * size):
+            return False
     return True
+
+
+def is_within(one: NDArray[Any], other: NDArray[Any], tolerance: NDArray[Any]) -> bool:
+    """Whether all values are equal, NaN included, or differ by no more than a tolerance."""
+    with np.errstate(invalid="ignore"):
+        close = np.abs(one - other) <= tolerance
+    return bool((close | (one == other) | (np.isnan(one) & np.isnan(other))).all())
 
 
 def _refuse_decompression_bomb(metadata: pq.FileMetaData, size: int) -> None:
@@ -174,6 +178,11 @@ def _raw(column: pa.Array) -> Raw:
         return np.asarray(to_numpy(flat), dtype=np.float32).reshape(len(column), -1)
     offsets = np.asarray(to_numpy(column.offsets), dtype=np.int64)
     return Lists(values=_raw(column.flatten()), offsets=offsets - offsets[0])
+
+
+def _values(raw: Raw) -> NDArray[np.floating]:
+    """The values of all rows, or of all steps of lists."""
+    return raw.values if isinstance(raw, Lists) else raw
 
 
 def _counts(lists: Lists) -> list[int]:
@@ -221,7 +230,7 @@ def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, Raw], 
     and in a few generated texts, whose scores are compared separately."""
     wrong = [row for row in range(len(wanted)) if wanted[row].as_py() != got[row].as_py()]
     head_raw = next((values for head, values in raw.items() if name.startswith(f"{head}_")), next(iter(raw.values())))
-    outputs = head_raw.values if isinstance(head_raw, Lists) else head_raw
+    outputs = _values(head_raw)
     generated = pa.types.is_list(wanted.type) and not isinstance(head_raw, Lists)
     if generated and ties and len(wrong) <= max(1, int(MOST_TIES * len(wanted))):
         return

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.graph import Graph
-from ..errors import BundleError, counted, one_line
+from ..errors import BundleError, counted
 from .example import ROWS, Example
 from .interpreter import build
 from .nodes import NeverDataError, NotExportedError
@@ -68,16 +68,11 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
             raise NotExportedError("it accepts none of the examples")
         return replace(_exported(model, examples[accepted]), example=accepted)
     except (BundleError, NotExportedError) as error:
-        if problem is None:
-            raise BundleError(
-                f"{type(model).__name__} cannot be kept as data: what torch.fx traces is not what it does, and"
-                f" torch.export stops{getattr(error, 'line', '')}: {one_line(error)}"
-            ) from error
         if isinstance(error, BundleError):
             raise
-        if not error.line:
+        if problem is not None and not error.line:
             raise problem from error
-        # torch.fx stops at the first line that it cannot trace, which may be one that torch.export takes
+        # torch.fx traces something else, or stops at the first line that it cannot trace, which torch.export may take
         raise BundleError(
             f"{type(model).__name__} cannot be kept as data: torch.export stops{error.line} ({error}); write it with"
             " the usual torch operations"

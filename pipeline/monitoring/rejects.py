@@ -197,11 +197,11 @@ class _Groups:
         reasons = reasons_of(batch)
         fields = [reasons.field(name).to_pylist() for name in ("stage", "column", "reason")]
         rows = list(zip(*fields, strict=True))
-        groups = dict.fromkeys(rows, ("", "", ""))
-        for (stage, column, reason), count in Counter(rows).items():
-            group = groups[stage, column, reason] = stage, column, _without_values(reason)
-            self._counts[group] += count
-            self._sources[group].add(source)
+        counts = Counter(rows)
+        groups = {(stage, column, reason): (stage, column, _without_values(reason)) for stage, column, reason in counts}
+        for row, count in counts.items():
+            self._counts[groups[row]] += count
+            self._sources[groups[row]].add(source)
         for index, row in enumerate(rows):
             if len(examples := self._examples[groups[row]]) < EXAMPLES:
                 examples.append(_row(batch, index))

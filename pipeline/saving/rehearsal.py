@@ -11,7 +11,7 @@ from torch import Tensor
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import TextInput
-from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
+from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows, is_within
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
 from ..features.kinds import kind_of
 from ..features.text_encoder import TextEncoder
@@ -167,6 +167,4 @@ def _are_close(got: NDArray[Any], wanted: NDArray[Any], outputs: NDArray[Any]) -
     if got.shape != wanted.shape:
         return False
     sizes = np.where(np.isfinite(outputs), np.abs(outputs), 0).max(axis=0, initial=0.0)
-    with np.errstate(invalid="ignore"):
-        close = np.abs(got - wanted) <= ABSOLUTE + RELATIVE * sizes
-    return bool((close | (got == wanted) | (np.isnan(got) & np.isnan(wanted))).all())
+    return is_within(got, wanted, ABSOLUTE + RELATIVE * sizes)

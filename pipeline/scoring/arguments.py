@@ -68,9 +68,12 @@ def checked_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatc
             kind = type(batch).__name__
             raise UsageError(f"score_batches takes pyarrow.RecordBatch, not a {kind} (batch {number}); use score_frame")
         first = batch.schema if first is None else first
+        if batch.schema.equals(first):
+            yield batch
+            continue
         if (other := _difference(first, batch.schema)) is not None:
             raise ColumnError(f"batch {number} differs from batch 0: {other}; make the columns of all batches the same")
-        yield batch if batch.schema.equals(first) else pa.RecordBatch.from_arrays(batch.columns, schema=first)
+        yield pa.RecordBatch.from_arrays(batch.columns, schema=first)
 
 
 def _difference(first: pa.Schema, other: pa.Schema) -> str | None:

@@ -117,9 +117,9 @@ def _with_own_units(manifest: BundleManifest) -> set[str]:
 
 
 def _with_independent_outputs(loaded: LoadedBundle) -> set[str]:
-    """The heads of which no raw output is compared with others in its row, as those of a softmax are."""
-    heads = [(head, task_of(head)) for head in loaded.manifest.heads]
-    return {head.name for head, task in heads if task.outputs_have_units or task.name in ("binary", "multilabel")}
+    """The heads whose raw outputs are not compared with one another, as those of several classes are."""
+    heads = [(head.name, task_of(head)) for head in loaded.manifest.heads]
+    return {name for name, t in heads if t.outputs_have_units or t.independent_labels or t.name == "binary"}
 
 
 def _decoded(manifest: BundleManifest, golden: GoldenRows, num_members: int) -> list[pa.Array] | None:

@@ -109,9 +109,9 @@ class Scorer:
                 its Linear layers. The golden rows must be reproduced within the resolution of that format.
             batch_rows: rows of one forward pass; by default chosen from the model and the device.
             compiled: use `torch.compile`. If that fails or changes the golden rows, `not_compiled` has the reason.
-            hidden: names of layers whose results are columns, too.
-            explain: the method by which attributions are computed, which are columns, too: `integrated-gradients`,
-                `shapley`, `lime` or `occlusion`; requires captum.
+            hidden: names of layers whose results are added as columns.
+            explain: the method of attributions that are added as columns: `integrated-gradients`, `shapley`, `lime` or
+                `occlusion`; requires captum.
 
         Raises:
             UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
@@ -195,7 +195,7 @@ class Scorer:
 
         Raises:
             ColumnError: a feature column is missing, appears twice, or is not numeric; or a batch has other columns.
-            UsageError: hidden layers or attributions that the scorer was not loaded with; keys as a set; no batches.
+            UsageError: hidden layers or attributions that were not loaded; keys as a set; or no record batches.
         """
         options = self._columns if options is None else options
         refuse_unordered(keys=options.keys, hidden=options.hidden)
@@ -240,7 +240,7 @@ class Scorer:
             with_rejects: return `(rows, rejects)`; otherwise a row that cannot be scored raises.
 
         Raises:
-            ColumnError: a feature column is missing, appears twice, or is not numeric.
+            ColumnError, UsageError: a feature column is missing, appears twice, or is not numeric; or it is no table.
             RowsRejectedError: names the first row and column that cannot be scored.
         """
         refuse_other_tables(table)
