@@ -149,13 +149,16 @@ def read_batches(
                     row += rows.batch.num_rows
                     yield rows
                 if ragged.found:
-                    yield ragged.put_back(_no_rows(read), row, columns)
+                    rows = ragged.put_back(_no_rows(read), row, columns)
+                    row += rows.batch.num_rows
+                    yield rows
                 if ragged.found or marker.ends_in_escape:  # a row after the end mark, or in the same row
-                    raise _NeverClosed
+                    raise _NeverClosed(0)
     except _NeverClosed as error:
-        what = "it ends with an escape" if marker.ends_in_escape else "a quote is opened and never closed"
+        last = row + error.unread + len(ragged.found) - 1
+        what = "ends with an escape" if marker.ends_in_escape else "opens a quote that is never closed"
         raise PartitionError(
-            f"{partition.name}: cannot be read as CSV: {what}; fix the file", partition=partition.name
+            f"{partition.name}: cannot be read as CSV: row {last} {what}; fix the row", partition=partition.name
         ) from error
     except BROKEN as error:
         raise _unreadable(partition, dialect, error, row) from error
@@ -204,7 +207,12 @@ class _Ragged:
 
 
 class _NeverClosed(Exception):  # noqa: N818 - internal, caught in this module
-    """The end mark did not come back as the last row."""
+    """The end mark did not come back as the last row, so it is part of that row. `unread`: the rows up to it that were
+    parsed and not returned, without ragged rows."""
+
+    def __init__(self, unread: int) -> None:
+        super().__init__(unread)
+        self.unread = unread
 
 
 def _without_end(batches: Iterator[pa.RecordBatch], end: str) -> Iterator[pa.RecordBatch]:
@@ -218,7 +226,7 @@ def _without_end(batches: Iterator[pa.RecordBatch], end: str) -> Iterator[pa.Rec
             yield held
         held = batch
     if held is None or any(column[-1].as_py() != end for column in held.columns):
-        raise _NeverClosed
+        raise _NeverClosed(0 if held is None else held.num_rows)
     if held.num_rows > 1:
         yield held.slice(0, held.num_rows - 1)
 

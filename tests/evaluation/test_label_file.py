@@ -21,7 +21,7 @@ BROKEN = {
     "a cell": (b"id,a,y\n1,\xff,0\n", "it is not utf-8"),
     "a quote": (b'id,a,y\n1,2,0\n2,"3"x,0\n', "row 1 has text after a closing quote"),
     "a missing cell": (b"id,a,y\n1,2,0\n2,3\n", "row 1 has 2 cells, but the header has 3"),
-    "an open quote": (b'id,a,y\n1,2,0\n2,"3,0\n', "a quote is opened and never closed"),
+    "an open quote": (b'id,a,y\n1,2,0\n2,"3,0\n', "row 1 opens a quote that is never closed"),
     "nothing": (b"", "cannot be read as CSV"),
     "a doubled column": (b"id,a,y,id,a,y\n1,2,0,1,2,0\n", "appears more than once"),
 }

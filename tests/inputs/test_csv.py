@@ -191,19 +191,22 @@ def test_header_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "row"),
     [
-        'a,b\n1,"x\n2,y\n3,z\n',
-        'a,b\n1,"x',
-        'a,b\n1,x\n"2,y\n',
-        'a,b\n1,x\n2,"y""\n',
-        'a\n1\n"',
+        ('a,b\n1,"x\n2,y\n3,z\n', 0),
+        ('a,b\n1,"x', 0),
+        ('a,b\n1,x\n"2,y\n', 1),
+        ('a,b\n1,x\n2,"y""\n', 1),
+        ('a,b\n1,x\n2,3,4\n5,"y\n', 2),
+        ('a,b\n1,"x\ny"\n\n2,3,"4\n', 1),
+        ('a,b\n1\n"2\n', 1),
+        ('a\n1\n"', 1),
     ],
 )
-def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, text: str, row: int) -> None:
     """C2: it would swallow the rest of the file into one cell."""
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(PartitionError, match="a quote is opened and never closed"):
+    with pytest.raises(PartitionError, match=f"row {row} opens a quote that is never closed; fix the row"):
         rows(tmp_path / "a.csv")
 
 
