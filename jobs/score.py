@@ -9,7 +9,7 @@ import click
 from ..pipeline.errors import UsageError
 from ..pipeline.planning.option_table import OPTIONS, score_job
 from .terminal.job_file import dialect_of, job_option
-from .terminal.options import dated, flags, resolve_run_date
+from .terminal.options import dated, flags, refuse_misspelt_variables, resolve_run_date
 
 if TYPE_CHECKING:
     from ..pipeline.events import Subscriber
@@ -63,13 +63,8 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
     collectors = [] if collector is None else [collector]
     subscribers: list[Subscriber] = [log, tune_process, progress, ReportWriter(log), *collectors]
     try:
-        resolve_run_date(options)
-        for option in OPTIONS:
-            if option.path and options[option.name] is not None:
-                options[option.name] = dated(options[option.name], options["run_date"], option.flag)
-        options["constant"] = tuple(
-            (name, dated(text, options["run_date"], "--constant")) for name, text in options["constant"]
-        )
+        refuse_misspelt_variables()
+        _fill_in_dates(options)
         given = score_job(options, dialect_of(job))
         trace = _trace(options, given.engine, log)
         if trace is not None:
@@ -85,6 +80,16 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         answer(stage_table(manifest) if manifest.run_id == options["run_id"] else nothing_to_do(manifest))
         answer(where(manifest, options["output"]))
     return 0
+
+
+def _fill_in_dates(options: dict[str, Any]) -> None:
+    """Replace `{run_date}` in paths and constants. Raises UsageError if there is no date."""
+    resolve_run_date(options)
+    date = options["run_date"]
+    for option in OPTIONS:
+        if option.path and options[option.name] is not None:
+            options[option.name] = dated(options[option.name], date, option.flag)
+    options["constant"] = tuple((name, dated(text, date, "--constant")) for name, text in options["constant"])
 
 
 def _trace(options: dict[str, Any], engine: str, log: "EventLog") -> "Trace | None":

@@ -2,8 +2,10 @@
 The command line takes precedence, then the environment, then the file.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,14 @@ import click
 
 from ...pipeline.errors import UsageError
 from ...pipeline.planning.option import Option
-from ...pipeline.planning.option_table import find_option
+from ...pipeline.planning.option_table import OPTIONS, find_option
 from ...pipeline.planning.option_values import RUN_DATE
 from ...pipeline.planning.run_dates import date_now, resolved_date
 from .paths import PathText
+
+#: How alike a name in the environment and that of an option are, from 0 to 1, where the one was meant for the other;
+#: `SCORELINE_PORT`, which Kubernetes sets in the pods beside a service, is 0.6 times like `SCORELINE_FORMAT`.
+MISSPELT = 0.85
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -89,6 +95,20 @@ def flags(*names: str) -> Callable[[Any], Any]:
         return command
 
     return decorate
+
+
+def refuse_misspelt_variables() -> None:
+    """Raise UsageError for a variable whose name is almost that of an option: like a misspelt setting of a job file, it
+    would have no effect, and nobody would notice. Other variables that begin with SCORELINE_ are the user's own."""
+    names = [option.name.upper() for option in OPTIONS] + ["JOB"]
+    for variable in os.environ:
+        name = variable.removeprefix("SCORELINE_")
+        if name == variable or name in names:
+            continue
+        if close := get_close_matches(name.upper(), names, n=1, cutoff=MISSPELT):
+            raise UsageError(
+                f"the environment variable {variable} has no effect; use SCORELINE_{close[0]}, or remove it"
+            )
 
 
 def resolve_run_date(options: dict[str, Any]) -> None:

@@ -123,6 +123,46 @@ class TestOptions:
         assert run["options"]["max_rejects"] == "3"
 
     @pytest.mark.parametrize(
+        ("variable", "meant"),
+        [
+            ("SCORELINE_MAX_REJECT", "SCORELINE_MAX_REJECTS"),
+            ("SCORELINE_TRESHOLD", "SCORELINE_THRESHOLD"),
+            ("SCORELINE_BATCHSIZE", "SCORELINE_BATCH_SIZE"),
+            ("SCORELINE_max_rejects", "SCORELINE_MAX_REJECTS"),
+            ("SCORELINE_JOBS", "SCORELINE_JOB"),
+        ],
+    )
+    def test_a_misspelt_variable_is_refused(
+        self,
+        score: Command,
+        iris_file: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        variable: str,
+        meant: str,
+    ) -> None:
+        """A limit that is not applied would not be noticed."""
+        monkeypatch.setenv(variable, "1")
+        closed(score(iris_file), 2, f"{variable} has no effect; use {meant}, or remove it")
+        assert visible(tmp_path / "out") == []
+
+    def test_other_variables_are_the_users(
+        self, score: Command, iris_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Among them those that Kubernetes sets for a service of this name."""
+        for name in (
+            "PORT",
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "PORT_80_TCP_ADDR",
+            "IMAGE",
+            "DATA",
+            "INSTANCE_CREDENTIALS",
+        ):
+            monkeypatch.setenv(f"SCORELINE_{name}", "1")
+        assert score(iris_file).code == 0
+
+    @pytest.mark.parametrize(
         ("text", "says"),
         [
             ("bundel = 'x'", "bundel"),
