@@ -138,7 +138,12 @@ def _drift(profile: RunProfile) -> Iterator[Finding]:
             level="warning", topic="possible drift", title=f"Possible drift in {counted(yellow, 'comparison')}",
             detail=f"A PSI from {psi(YELLOW_PSI)}, and more than chance explains; none reaches {psi(RED_PSI)}.",
         )  # fmt: skip
-    if not yellow and not red and not overall:
+    if not (profile.sampled or profile.unprofiled_parts):
+        yield Finding(
+            level="note", topic="no rows", title="No rows to compare with the reference",
+            detail="The inputs have no rows that could be scored.",
+        )  # fmt: skip
+    elif profile.sampled and not yellow and not red and not overall:
         yield Finding(
             level="ok", topic="no drift", title="The rows are like those of the reference",
             detail=f"{profile.tests:,} comparisons of a column; none has a PSI of {psi(YELLOW_PSI)} or more that chance"

@@ -148,3 +148,15 @@ def test_labels() -> None:
     moved = city.model_copy(update={"previous_drift": city.previous_drift.model_copy(update={"level": "yellow"})})
     found = titles(facts(profile=known.model_copy(update={"columns": [moved]}), **QUIET))
     assert found[title].level == "warning"
+
+
+def test_a_run_without_rows() -> None:
+    """Nothing is like the reference, nor unlike it; where no part has a profile, that alone is said."""
+    empty = profile((0.0, 0.0)).model_copy(
+        update={"sampled": 0, "rows": 0, "worst_partitions": [], "unprofiled_parts": 0}
+    )
+    found = titles(facts(profile=empty, **QUIET))
+    assert found["No rows to compare with the reference"].level == "note"
+    assert "The rows are like those of the reference" not in found
+    unprofiled = titles(facts(profile=empty.model_copy(update={"unprofiled_parts": 2}), **QUIET))
+    assert not {"No rows to compare with the reference", "The rows are like those of the reference"} & set(unprofiled)
