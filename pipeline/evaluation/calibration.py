@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from ...schemas.heads import Platt, Temperature
 
 Numbers = NDArray[np.float64]
-#: Larger logits are clipped, to keep sums finite.
-_MAX_LOGIT = 1e4
+#: Infinite logits are this far away, in units of the spread of the others.
+_INFINITE = 1e4
+#: The temperatures that are tried, in units of the spread of the logits.
+_LOW, _HIGH = 1e-6, 1e6
+#: Stands for infinity in differences.
+_LARGEST = 1e100
 _STEPS = 100
 #: Scores whose standard deviation is smaller, in relation to their mean, are all the same but for rounding.
 _SMALLEST_SPREAD = 1e-12
@@ -27,17 +31,21 @@ def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
     Raises:
         ValueError: the likelihood has no maximum: every prediction is correct, or they are no better than chance.
     """
-    logits = np.clip(np.nan_to_num(scores, nan=0.0), -_MAX_LOGIT, _MAX_LOGIT)
+    logits = np.nan_to_num(scores.astype(np.float64), nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    logits = logits - logits.max(axis=1, keepdims=True)  # softmax depends on differences alone
+    finite = logits[(logits < 0) & (logits > -_LARGEST / 2)]
+    spread = float(np.sqrt((finite**2).mean())) if len(finite) else 1.0
+    logits = np.maximum(logits / spread, -_INFINITE)
     right = logits[np.arange(len(logits)), truth]
 
     def slope(beta: float) -> float:
-        powers = np.exp(beta * (logits - logits.max(axis=1, keepdims=True)))
+        powers = np.exp(beta * logits)
         expected = (powers * logits).sum(axis=1) / powers.sum(axis=1)
         return float((expected - right).mean())
 
-    low, high = 1e-3, 1e3
+    low, high = 1 / _HIGH, 1 / _LOW
     if slope(low) >= 0 or slope(high) <= 0:
         raise ValueError(
             "no temperature can be fitted: all predictions are correct, or no better than chance; use rows that the"
@@ -46,7 +54,7 @@ def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
     while high / low > 1 + 1e-12:
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return Temperature(temperature=1 / float(np.sqrt(low * high)))
+    return Temperature(temperature=spread / float(np.sqrt(low * high)))
 
 
 def fit_platt(scores: Numbers, truth: NDArray[np.bool_], names: Sequence[str]) -> Platt:
@@ -75,11 +83,11 @@ def _fit_label(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]
     if positive in (0, total):
         raise ValueError("a label that every row has, or that no row has, cannot be calibrated; use more rows")
     targets = np.where(truth, (positive + 1) / (positive + 2), 1 / (total - positive + 2))
-    z = np.clip(np.nan_to_num(scores, nan=0.0), -_MAX_LOGIT, _MAX_LOGIT)
-    center, spread = float(z.mean()), float(z.std())
+    finite = scores[np.isfinite(scores)].astype(np.float64)
+    center, spread = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 0.0)
     if spread < _SMALLEST_SPREAD * max(1.0, abs(center)):
         raise ValueError("all rows have the same score, so nothing can be calibrated; use more rows")
-    z = (z - center) / spread
+    z = np.clip((np.nan_to_num(scores, nan=0.0) - center) / spread, -_INFINITE, _INFINITE)
     numbers = np.array([0.0, np.log((positive + 1) / (total - positive + 1))])
 
     def loss(at: Numbers) -> float:

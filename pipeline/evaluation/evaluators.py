@@ -108,7 +108,8 @@ class StepEvaluator(ClassEvaluator):
         """Add lists of labels."""
         assert found.classes is not None, "set by `start`"
         head = found.head
-        right, predicted_steps, of_rows = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
+        lists = plain(rows.column(head.columns[0]))
+        right, predicted_steps, of_rows = _steps(lists, truths[0], names[0])
         try:
             truth, known = self.truth(head.labels, [right], names)
             predicted = _predicted(predicted_steps, head)
@@ -117,7 +118,8 @@ class StepEvaluator(ClassEvaluator):
                 raise
             raise error.at(int(of_rows[error.row])) from error
         found.classes.add(truth[known], predicted[known], None)
-        return known
+        without_list = len(lists.flatten()) - len(right)
+        return np.concatenate([known, np.zeros(without_list, dtype=bool)])
 
 
 class MultilabelEvaluator(Evaluator):
@@ -178,7 +180,7 @@ class FlagEvaluator(Evaluator):
         number, flag = (to_numpy(whole(rows.column(found.head.columns[at]))) for at in (0, -1))
         truth = right[known].astype(np.int64)
         found.classes.add(truth, flag[known].astype(np.int64), None)
-        found.classes.rank(truth, number[known])
+        found.classes.rank(truth, np.asarray(number[known], dtype=np.float64))
         return known
 
 

@@ -7,6 +7,7 @@ Formulas are scikit-learn's, so that the same rows give the same numbers: `accur
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+#: Integers in the order of scores.
+Keys: TypeAlias = NDArray[np.unsignedinteger[Any]]
 #: The number of scores to keep for exact ranks, over all labels; above it, scores are counted in bins.
 EXACT_SCORES = 1 << 26
 _BIN_BITS = 18
@@ -35,24 +38,24 @@ class Ranking:
     the positive has the higher score, ties half (Hanley and McNeil 1982).
 
     Args:
-        exact: how many scores to keep; above that number, scores with the same first 18 bits count as ties, and the
-            bound is half the weight of these ties.
+        exact: how many float32 scores to keep, or half as many of float64; above that number, scores with the same
+            first 18 bits count as ties, and the bound is half the weight of these ties.
     """
 
     def __init__(self, exact: int = EXACT_SCORES) -> None:
         self._exact, self._held = exact, 0
-        self._kept: tuple[list[NDArray[np.uint32]], list[NDArray[np.uint32]]] = ([], [])
+        self._kept: tuple[list[Keys], list[Keys]] = ([], [])
         self._bins: tuple[Ints, Ints] | None = None
 
-    def add(self, scores: Singles, positive: Bools) -> None:
-        """Add float32 scores `[rows]`, and which rows are positive."""
+    def add(self, scores: Singles | Floats, positive: Bools) -> None:
+        """Add float32 or float64 scores `[rows]`, always of the same type, and which rows are positive."""
         keys = _ordered(scores)
         for index, part in enumerate((keys[~positive], keys[positive])):
             if self._bins is None:
                 self._kept[index].append(part)
             else:
                 self._count(index, part)
-        self._held += len(scores)
+        self._held += len(scores) * scores.itemsize // 4
         if self._bins is None and self._held > self._exact:
             size = 1 << _BIN_BITS
             self._bins = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
@@ -79,18 +82,21 @@ class Ranking:
         upto = np.searchsorted(negatives, positives, side="right").sum(dtype=np.float64)
         return Auc(value=float((below + upto) / 2 / pairs), bound=0.0)
 
-    def _count(self, index: int, keys: NDArray[np.uint32]) -> None:
+    def _count(self, index: int, keys: Keys) -> None:
         assert self._bins is not None, "created before the first count"
-        self._bins[index][:] += np.bincount(keys >> np.uint32(32 - _BIN_BITS), minlength=1 << _BIN_BITS)
+        first = keys >> keys.dtype.type(8 * keys.itemsize - _BIN_BITS)
+        self._bins[index][:] += np.bincount(first.astype(np.int64), minlength=1 << _BIN_BITS)
 
 
 _NONE = Auc(value=float("nan"), bound=0.0)
 
 
-def _ordered(scores: Singles) -> NDArray[np.uint32]:
+def _ordered(scores: Singles | Floats) -> Keys:
     """Integers in the same order as the floats: flips all bits of a negative float, and the sign of the others."""
-    bits = (np.ascontiguousarray(scores) + np.float32(0)).view(np.uint32)  # −0 equals 0
-    return np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
+    kind = np.dtype(f"u{scores.itemsize}")
+    bits = (np.ascontiguousarray(scores) + np.zeros(1, scores.dtype)).view(kind)  # −0 equals 0
+    top = np.array(8 * scores.itemsize - 1, kind)
+    return np.asarray(np.where(bits >> top, ~bits, bits | (np.array(1, kind) << top)))
 
 
 def negative_logs(right: Singles | Floats) -> Floats:
@@ -137,10 +143,9 @@ class ClassMetrics:
             ranking.add(probabilities[:, label], truth == label)
 
     def rank(self, truth: Ints, scores: Floats) -> None:
-        """Add scores `[rows]` that are no probabilities, for the AUC of the second of two labels. They are compared as
-        float32."""
+        """Add float64 scores `[rows]` that are no probabilities, for the AUC of the second of two labels."""
         self._ranked = True
-        self._rankings[0].add(scores.astype(np.float32), truth == 1)
+        self._rankings[0].add(scores, truth == 1)
 
     @property
     def accuracy(self) -> float:

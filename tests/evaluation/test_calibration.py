@@ -38,6 +38,25 @@ def test_temperature_of_log_odds() -> None:
     assert fit_temperature(apart[:, None], truth).temperature == pytest.approx(fit_temperature(z, truth).temperature)
 
 
+@pytest.mark.parametrize(("factor", "offset"), [(1, 9999.0), (1, -20_000.0), (3000, 0.0), (1e-5, 0.0), (1e9, 1e12)])
+def test_temperature_of_any_scale(factor: float, offset: float) -> None:
+    """Softmax does not depend on an offset, and the temperature is in proportion to the logits."""
+    z, truth = classes(400, 3, 2.0)
+    found = fit_temperature(z * factor + offset, truth).temperature
+    assert found == pytest.approx(factor / _TemperatureScaling().fit(z, truth).beta_, rel=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 3e4, 1e12])
+def test_platt_of_any_scale(factor: float) -> None:
+    """The slope is in inverse proportion to the scores."""
+    z = RNG.normal(0, 1, 400)
+    truth = RNG.random(400) < 1 / (1 + np.exp(-z))
+    found = fit_platt(z[:, None] * factor, truth[:, None], ["a"])
+    theirs = _SigmoidCalibration().fit(z, truth)
+    assert found.slope[0] * factor == pytest.approx(-theirs.a_, rel=1e-3)
+    assert found.intercept[0] == pytest.approx(-theirs.b_, rel=1e-3, abs=1e-4)
+
+
 def test_scores_that_are_not_finite() -> None:
     """Are limited, so that one row does not decide."""
     z, truth = classes(500, 3, 1.5)

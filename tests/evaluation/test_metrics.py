@@ -10,10 +10,25 @@ from sklearn import metrics as skm
 scores = st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=60)
 
 
+numbers = st.lists(
+    st.tuples(st.floats(-1e300, 1e300) | st.floats(1e8, 1e8 + 1), st.booleans()), min_size=1, max_size=60
+)
+
+
 @given(scores, st.integers(1, 7))
 def test_auc_is_exact_or_within_its_bound(pairs: list[tuple[float, bool]], cut: int) -> None:
     """In batches, with ties; with bins, the exact value is within the bound."""
-    p, y = np.array([a for a, _ in pairs], dtype=np.float32), np.array([b for _, b in pairs])
+    agrees(np.array([a for a, _ in pairs], dtype=np.float32), np.array([b for _, b in pairs]), cut)
+
+
+@given(numbers, st.integers(1, 7))
+def test_auc_of_float64(pairs: list[tuple[float, bool]], cut: int) -> None:
+    """Of numbers that float32 cannot tell apart, and of negative ones."""
+    agrees(np.array([a for a, _ in pairs]), np.array([b for _, b in pairs]), cut)
+
+
+def agrees(p: np.ndarray, y: np.ndarray, cut: int) -> None:
+    """Compare the AUC in batches with scikit-learn's."""
     exact, coarse = Ranking(), Ranking(exact=3)
     for start in range(0, len(p), cut):
         exact.add(p[start : start + cut], y[start : start + cut])
