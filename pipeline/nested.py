@@ -1,8 +1,8 @@
 """Arrow arrays of any type, at any nesting: take rows, decode values, compare. Independent of files and columns.
 
-Arrow cannot take rows of its view types, casts nested types with null-typed children wrongly even to themselves, and
-does not treat NaN as equal to NaN. These functions rebuild arrays from their buffers, and convert values only where
-types differ.
+Arrow cannot take rows of text views, loses values when it casts list views, casts nested types with null-typed children
+wrongly even to themselves, and does not treat NaN as equal to NaN. These functions rebuild arrays from their buffers,
+and convert values only where types differ.
 """
 
 from collections.abc import Callable
@@ -78,8 +78,8 @@ def equal(one: pa.Array, other: pa.Array) -> bool:
 
 
 def converted(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    """Convert to another type. At any nesting: views ↔ large types, dictionaries and runs → their values, extension
-    types ↔ their storage types."""
+    """Convert to another type. At any nesting: text views ↔ large types, list views → large lists, dictionaries and
+    runs → their values, extension types ↔ their storage types."""
     own = array.type
     if own.equals(arrow_type):
         return array
@@ -111,7 +111,11 @@ def _converted_list(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         size = arrow_type.list_size
         values = array.values.slice(array.offset * size, len(array) * size)
         return _rebuilt(array, arrow_type, [], [converted(values, element)])
-    if pa.types.is_list_view(arrow_type) or pa.types.is_large_list_view(arrow_type):
+    if _is_list_view(array.type) and not _is_list_view(arrow_type):
+        lengths = np.where(to_numpy(array.is_valid()), to_numpy(array.sizes), 0)
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+        return _rebuilt(array, arrow_type, [pa.py_buffer(offsets)], [converted(array.flatten(), element)])
+    if _is_list_view(arrow_type):
         windows = [pa.py_buffer(np.ascontiguousarray(to_numpy(part))) for part in (array.offsets, array.sizes)]
         return _rebuilt(array, arrow_type, windows, [converted(array.values, element)])
     offsets = to_numpy(array.offsets)
@@ -132,20 +136,25 @@ def _elements(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
         return np.full(len(array), size), array.values.slice(array.offset * size, len(array) * size)
-    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+    if _is_list_view(array.type):
         return to_numpy(array.sizes), array.flatten()
     offsets = to_numpy(array.offsets)
     return np.diff(offsets), array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
 
 
 def takeable(arrow_type: pa.DataType) -> pa.DataType:
-    """The type with views replaced by large types, and runs by their values."""
+    """The type with text views replaced by large types, and runs by their values."""
     return _mapped(arrow_type, lambda one: _LARGE.get(_value_of_runs(one), _value_of_runs(one)))
 
 
 def without_dictionaries(arrow_type: pa.DataType) -> pa.DataType:
     """The type with dictionaries replaced by their value types."""
     return _mapped(arrow_type, lambda one: one.value_type if pa.types.is_dictionary(one) else one)
+
+
+def without_list_views(arrow_type: pa.DataType) -> pa.DataType:
+    """The type with list views replaced by large lists."""
+    return _mapped(arrow_type, lambda one: pa.large_list(one.value_field) if _is_list_view(one) else one)
 
 
 def without_runs(arrow_type: pa.DataType) -> pa.DataType:
@@ -195,6 +204,10 @@ _LISTS: dict[Callable[[pa.DataType], bool], Callable[[pa.Field], pa.DataType]] =
     pa.types.is_list_view: pa.list_view,
     pa.types.is_large_list_view: pa.large_list_view,
 }
+
+
+def _is_list_view(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(arrow_type) or pa.types.is_large_list_view(arrow_type))
 
 
 def _is_list(arrow_type: pa.DataType) -> bool:

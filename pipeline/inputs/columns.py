@@ -79,8 +79,9 @@ def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source
     """Check the type of an image or list column. `text`: the column comes from a CSV file or the path."""
     if pa.types.is_null(arrow_type):
         return
+    cells = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
     if feature.dtype == "image":
-        if not (is_text(arrow_type) or is_bytes(arrow_type)):
+        if not (is_text(cells) or is_bytes(cells)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {arrow_type}, but the bundle takes images: bytes of JPEG"
                 " or PNG files, or their paths",
@@ -94,7 +95,7 @@ def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source
             column=feature.name,
         )
     fits = is_text if feature.dtype == "words" else is_number
-    if not (is_list(arrow_type) and (fits(arrow_type.value_type) or pa.types.is_null(arrow_type.value_type))):
+    if not (is_list(cells) and (fits(cells.value_type) or pa.types.is_null(cells.value_type))):
         raise ColumnError(
             f"{source}: feature column {feature.name!r} is {arrow_type}, but the bundle takes lists of {feature.dtype};"
             " cast it where the file is written",

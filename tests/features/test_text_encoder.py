@@ -65,6 +65,22 @@ def test_pairs(kind: str) -> None:
     assert {kind for one in expected for kind in one.type_ids} == {0, 1}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("special", [True, False])
+def test_pairs_without_a_post_processor(kind: str, special: bool) -> None:
+    """The second text has type 1, as from the library's `encode`; its fastest call gives type 0."""
+    own = own_tokenizer(kind, 40)
+    own.post_processor = None  # type: ignore[assignment]
+    entry = TextInput(
+        name="ids", columns=["a", "b"], tokenizer="t.json", types=True, longest=40, special_tokens=special
+    )
+    texts, others = (["fox", *some] for some in odd_pairs(50))
+    encoded = TextEncoder(own.to_str().encode(), entry).encode({"a": column(texts), "b": column(others)})
+    expected = [own.encode(*pair, add_special_tokens=special) for pair in zip(texts, others, strict=True)]
+    assert rows_of(encoded) == [[one.ids, one.type_ids] for one in expected]
+    assert {kind for one in expected for kind in one.type_ids} == {0, 1}
+
+
 def test_long_texts_are_rejected_on_request() -> None:
     encoded = encoder("wordpiece", longest=6, too_long="reject").encode(
         {"text": column(["a b", "a b c d", "a b c d e"])}

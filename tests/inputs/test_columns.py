@@ -35,7 +35,7 @@ class TestTypes:
         [
             (A, [*NUMERIC, pa.dictionary(pa.int8(), pa.int64())]),
             (WORD, TEXTS),
-            (PHOTO, [*TEXTS, *BYTES]),
+            (PHOTO, [*TEXTS, *BYTES, *(pa.dictionary(pa.int8(), one) for one in BYTES)]),
             (NUMBERS, [made(one) for made in LISTS for one in (pa.int64(), pa.float32(), pa.null())] + [pa.null()]),
             (WORDS, [made(one) for made in LISTS for one in (pa.string(), pa.large_string(), pa.null())] + [pa.null()]),
         ],

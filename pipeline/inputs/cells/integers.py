@@ -24,7 +24,9 @@ def integer_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems
     if integers.null_count and feature.nulls != "keep":
         known = {position for position, _ in problems}
         nulls = np.flatnonzero(to_numpy(integers.is_null())).tolist()
-        problems += [(position, "is null") for position in nulls if position not in known]
+        is_float = pa.types.is_floating(array.type)
+        reasons = ((p, "is NaN" if is_float and array[p].is_valid else "is null") for p in nulls if p not in known)
+        problems += reasons
     return integers, problems
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ....schemas.inputs import Feature
 from ...arrays import filled, to_numpy
 from ...arrow_types import Problems, is_list, is_text
-from ...nested import converted, take, takeable, without_dictionaries
+from ...nested import converted, take, takeable, without_dictionaries, without_list_views
 from ...raw_types import arrow_of, is_nested
 from .casts import failing_cells, nulls_at
 
@@ -69,7 +69,7 @@ def _impossible_times(array: pa.Array) -> NDArray[np.bool_]:
 
 
 def _as_recorded(array: pa.Array, wanted: pa.DataType, decimal: str | None) -> tuple[pa.Array, Problems]:
-    array = converted(array, takeable(without_dictionaries(takeable(array.type))))
+    array = converted(array, without_list_views(takeable(without_dictionaries(takeable(array.type)))))
     if array.type.equals(wanted):
         return array, []
     parse = decimal is not None and is_text(array.type) and not is_text(wanted)

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from ....schemas.inputs import Feature
 from ...arrays import text_array, to_numpy
 from ...arrow_types import Problems, is_text
+from ...nested import converted, without_dictionaries
 from ...options import CsvDialect
 from .casts import equals, nulls_where
 
@@ -31,8 +32,7 @@ def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
 
 def image_cells(array: pa.Array) -> tuple[pa.Array, Problems]:
     """Bytes and paths, unchanged."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    array = converted(array, without_dictionaries(array.type))
     if array.type in (pa.string_view(), pa.binary_view(), pa.null()):  # Arrow's take does not support these
         array = array.cast(pa.large_string() if is_text(array.type) else pa.large_binary())
     nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()

@@ -20,6 +20,7 @@ from scoreline.pipeline.errors import BundleError, DataError  # noqa: E402
 from scoreline.pipeline.features.expressions import engine as engines  # noqa: E402
 from scoreline.pipeline.features.expressions.duckdb_connection import connect  # noqa: E402
 from scoreline.pipeline.features.expressions.engine import Engine, Evaluated  # noqa: E402
+from scoreline.pipeline.inputs.check import check_batch  # noqa: E402
 from scoreline.pipeline.nested import equal  # noqa: E402
 from scoreline.pipeline.raw_types import recorded_type  # noqa: E402
 from scoreline.schemas.inputs import Feature  # noqa: E402
@@ -320,6 +321,19 @@ def test_searches_from_every_match(sql: str) -> None:
     assert problem[0] == 2
     assert "again from every match; the limit is 65,536" in problem[1]
     assert [value is None for value in found.columns["y"].to_pylist()] == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize("layout", [pa.list_, pa.large_list, pa.list_view, pa.large_list_view])
+@pytest.mark.parametrize("start", [0, 1])
+def test_sums_of_lists_in_any_layout(layout: Any, start: int) -> None:
+    """As a file has them: DuckDB itself reads beyond the memory of large list views."""
+    rows = [[9.0], [1.0, 2.0], None, [], [3.0], [4.0, 0.5]]
+    raw = [Feature(name="x", dtype="raw", nulls="keep", arrow=recorded_type(pa.list_(pa.float64())))]
+    made = Engine({"y": "coalesce(list_sum(x), -7)"}, raw)
+    column = pa.array(rows, layout(pa.float64())).slice(start)
+    checked = check_batch(pa.record_batch({"x": column}), raw)
+    found = made.evaluate(checked.columns, len(column)).columns["y"].to_pylist()
+    assert found == [sum(row) if row else -7 for row in rows[start:]]
 
 
 class SlowTimer(Timer):

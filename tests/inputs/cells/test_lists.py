@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.inputs.cells.lists import list_cells
+from scoreline.pipeline.inputs.columns import check_columns
 from scoreline.pipeline.records import Lists
 from scoreline.schemas.inputs import Feature
 
@@ -29,6 +30,14 @@ def test_numbers_in_any_layout(layout: Any) -> None:
     assert rows_of(lists) == [[1.0, 2.0], [], [], [3.0]]
     assert (lists.values.dtype, lists.offsets.dtype) == (np.float64, np.int64)
     assert sorted(problems) == [(1, "is null"), (2, "has no steps")]
+
+
+def test_a_dictionary_of_lists() -> None:
+    array = pa.DictionaryArray.from_arrays(pa.array([1, None, 0, 1], pa.int32()), pa.array([[1.0], [2.0, 3.0]]))
+    check_columns(pa.schema([("a", array.type)]), [NUMBERS], text=(), source="a.parquet")
+    lists, problems = list_cells(array, NUMBERS)
+    assert rows_of(lists) == [[2.0, 3.0], [], [1.0], [2.0, 3.0]]
+    assert problems == [(1, "is null")]
 
 
 def test_words() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scoreline.pipeline.errors import ColumnError
 from scoreline.pipeline.inputs.check import check_batch
 from scoreline.pipeline.inputs.columns import check_columns
@@ -109,6 +111,26 @@ def test_values_that_do_not_fit(
     assert all(found[row].startswith(text) for row, text in bad.items())
     assert checked.columns["x"].type.equals(wanted)
     assert len(checked.columns["x"]) == len(values) - len(bad)
+
+
+LISTS = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view]
+numbers = st.lists(st.none() | st.lists(st.none() | st.integers(-128, 128), max_size=3), max_size=3)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.none() | numbers), st.integers(0, 3), st.sampled_from(LISTS), st.sampled_from(LISTS))
+def test_lists_in_any_layout(rows: list[Any], start: int, outer: Any, inner: Any) -> None:
+    """Also within lists and structs, and of slices, compared with Python's lists; 128 does not fit int8."""
+    lists = pa.array(rows, outer(inner(pa.int16())))
+    fits = ["128" not in str(row).replace("-128", "") for row in rows[start:]]
+    for wanted, kept in ((pa.int16(), [True] * len(fits)), (pa.int8(), fits)):
+        feature = raw(pa.struct([("l", pa.list_(pa.list_(wanted)))]))
+        column = pa.StructArray.from_arrays([lists], ["l"]).slice(start)
+        checked = check_batch(pa.record_batch({"x": column}), [feature])
+        checked.columns["x"].validate(full=True)
+        assert checked.columns["x"].type.equals(pa.struct([("l", pa.list_(pa.list_(wanted)))]))
+        left = [row for row, fine in zip(rows[start:], kept, strict=True) if fine]
+        assert checked.columns["x"].to_pylist() == [{"l": row} for row in left]
 
 
 TIMES = pa.array([0, -5, 1, 86_400_000_000], pa.int64()).view(pa.time64("us"))

@@ -34,10 +34,13 @@ def test_a_column_of_arrows_null_type(rows: int) -> None:
     assert problems == [(row, "is null") for row in range(rows)]
 
 
+@pytest.mark.parametrize("of_dictionary", [False, True])
 @pytest.mark.parametrize("arrow_type", [*TEXTS, pa.binary(), pa.large_binary(), pa.binary_view()])
-def test_images(arrow_type: pa.DataType) -> None:
+def test_images(arrow_type: pa.DataType, of_dictionary: bool) -> None:
     """Bytes and paths, in a layout from which rows can be selected."""
     array = pa.array([b"one", None, b"three"]).cast(pa.string()).cast(arrow_type)
+    if of_dictionary and not pa.types.is_dictionary(arrow_type):
+        array = pa.DictionaryArray.from_arrays(pa.array([0, None, 2], pa.int8()), array)
     values, problems = image_cells(array)
     assert values.take(pa.array([2, 0])).to_pylist() in ([b"three", b"one"], ["three", "one"])
     assert pa.types.is_dictionary(values.type) is False
