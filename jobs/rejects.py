@@ -59,6 +59,8 @@ def _shown(found: "Rejects") -> str:
     share = f" ({found.rows_rejected / found.rows_in:.2%})" if found.rows_rejected else ""
     lines = [f"{found.rows_rejected:,} of {counted(found.rows_in, 'row')} rejected{share}"]
     if found.unfinished is not None:
+        if not found.rows_in:
+            return f"no split is published, so no rejects are: the run is not complete ({found.unfinished})"
         lines.append(f"the run is not complete ({shortened(found.unfinished, 200)}); these are the published splits")
     if not found.rows_rejected:
         return "\n".join(lines)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from .arrays import to_numpy
 from .arrow_types import is_bytes
-from .errors import DataError, one_line
+from .errors import DataError, one_line, printable
 from .plain import exact_below, is_text, plain
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -184,11 +184,16 @@ def _read(cells: pa.Array, arrow_type: pa.DataType, untyped: Keys, typed: Keys) 
     if is_text(arrow_type) or pa.types.is_null(arrow_type):
         return cells
     try:
-        read = pc.if_else(pc.equal(cells, ""), None, cells).cast(arrow_type)
+        cells = pc.if_else(pc.equal(cells, ""), None, cells)
+        read = cells.cast(arrow_type)
     except pa.ArrowNotImplementedError as error:
         raise _unlike(untyped, typed) from error
     except pa.ArrowException as error:
-        raise DataError(f"{untyped.described} cannot be read as {typed.described}: {one_line(error)}") from error
+        cell = _first_unreadable(cells, arrow_type)
+        raise DataError(
+            f"{untyped.described} contains {printable(str(cell.as_py())[:40])!r}, which cannot be read as"
+            f" {typed.described}; correct that row, or leave it out"
+        ) from error
     if pa.types.is_floating(arrow_type):
         large = pc.greater_equal(pc.abs(read.cast(pa.float64())), float(exact_below(arrow_type))).fill_null(False)
         for index in np.flatnonzero(to_numpy(large)).tolist():
@@ -199,3 +204,15 @@ def _read(cells: pa.Array, arrow_type: pa.DataType, untyped: Keys, typed: Keys) 
                     " both as integers or text"
                 )
     return read
+
+
+def _first_unreadable(cells: pa.Array, arrow_type: pa.DataType) -> pa.Scalar:
+    """The first cell that cannot be cast, by bisection; there is one."""
+    while len(cells) > 1:
+        half = len(cells) // 2
+        try:
+            cells.slice(0, half).cast(arrow_type)
+            cells = cells.slice(half)
+        except pa.ArrowException:
+            cells = cells.slice(0, half)
+    return cells[0]

@@ -41,7 +41,7 @@ from ..tasks.task import Task
 from ..tasks.tasks import TASKS, task_of
 from .calibration import fit_platt, fit_temperature
 from .evaluators import EVALUATORS
-from .labels import LabelError, located
+from .labels import LabelError, located, refuse_repeated
 from .reliability import Reliability, reliability
 
 Method = Literal["auto", "temperature", "platt"]
@@ -93,6 +93,7 @@ def calibrate(
     wanted = task.num_label_columns
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} given")
+    refuse_repeated(labels)
     if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
         raise UsageError(
             "an ensemble that votes returns shares of votes, not probabilities; save it with combine='probability'"

@@ -22,7 +22,7 @@ from ..storage.folders import listing_error
 from ..tasks.tasks import TASKS
 from .evaluators import Evaluation, PredictionError, evaluator_of
 from .label_file import LabelFile, LabelTable
-from .labels import LabelError, located
+from .labels import LabelError, located, refuse_repeated
 
 Advance = Callable[[int], object]
 
@@ -60,6 +60,7 @@ def evaluate(
     wanted = evaluator.num_columns(chosen)
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} given")
+    refuse_repeated(labels)
     made = {column for head in manifest.heads for column in head.columns}
     if joined is None and set(labels) & made:
         raise UsageError(f"--label {min(set(labels) & made)!r} is a prediction; pass the column with the true labels")

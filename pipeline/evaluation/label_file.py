@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..arrays import to_numpy
+from ..arrays import filled, to_numpy
 from ..errors import DataError, NoInputError, PartitionError, UsageError, one_line, printable
 from ..inputs.csv import Csv
 from ..inputs.csv_rows import read_text
+from ..inputs.parquet import Parquet
 from ..joins import Keys, comparable
 from ..parquet.file import ParquetSource
 from ..plain import plain
@@ -51,7 +52,7 @@ class LabelTable:
             table = _read_csv(file.path, names) if file.is_csv else _read_parquet(file.path, names)
             columns = {name: plain(table.column(name)) for name in names}
         except PartitionError as error:
-            raise DataError(f"label file {one_line(error)}") from error
+            raise DataError(f"label file {one_line(error)}{self._hint()}") from error
         except OSError as error:
             raise NoInputError(f"label file {path} cannot be read: {error.strerror or one_line(error)}") from error
         except (pa.ArrowException, ValueError) as error:
@@ -65,6 +66,11 @@ class LabelTable:
         )
         self._labels = [columns[name] for name in labels]
         self._unique_as: set[pa.DataType] = set()
+
+    def _hint(self) -> str:
+        """What to do about text that was read as Parquet."""
+        is_named = self._file.is_csv or self._file.path.lower().endswith(Parquet.suffixes)
+        return "" if is_named else f"; if it is CSV, give it a name that ends in {Csv.suffixes[0]}"
 
     def look_up(self, keys: Keys) -> tuple[list[pa.Array], NDArray[np.int64]]:
         """The labels of each row, null if its key is not in the file, and the number of their row there, or -1.
@@ -84,10 +90,11 @@ class LabelTable:
         counts = keys.drop_null().value_counts()
         duplicates = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(duplicates):
-            value = python_value(self._keys.column[pc.index(keys, duplicates.field("values")[0]).as_py()])
+            first, second = np.flatnonzero(filled(pc.equal(keys, duplicates.field("values")[0]), False))[:2].tolist()
+            value = python_value(self._keys.column[first])
             raise DataError(
-                f"{self._file.path}: column {self._file.on!r} contains a key twice ({str(value)!r}), so its label is"
-                " ambiguous; remove one of the rows"
+                f"{self._file.path}: column {self._file.on!r} contains a key twice ({str(value)!r}, rows {first:,} and"
+                f" {second:,}), so its label is ambiguous; remove one of the rows"
             )
 
 

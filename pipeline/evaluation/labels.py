@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..arrays import to_numpy
-from ..errors import DataError, listed, one_line
+from ..errors import DataError, UsageError, listed, one_line
 from ..plain import exact_below, is_text, plain
 
 _YES = {"true", "1", "yes", "1.0"}
@@ -44,6 +44,13 @@ class LabelError(DataError):
     def at(self, row: int) -> Self:
         """The same error, with the value at another position."""
         return type(self)(str(self), column=self.column, row=row)
+
+
+def refuse_repeated(columns: Sequence[str]) -> None:
+    """Raise UsageError if a column of labels is given twice."""
+    for at, column in enumerate(columns):
+        if column in columns[:at]:
+            raise UsageError(f"--label {column!r} is given twice; pass one column for each label or target")
 
 
 def located(error: LabelError, where: str, first_row: int = 0, of_rows: NDArray[np.int64] | None = None) -> DataError:

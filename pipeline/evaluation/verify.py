@@ -290,7 +290,7 @@ def _unrecorded_files(store: Store, record: OutputRecord, verdict: Verdict, *, i
         elif name not in known and incomplete and isinstance(read_receipt(store.path(name)), Receipt):
             unrecorded.append(name)
         elif name not in known:
-            verdict.problems.append(f"{name}: is not a part of the run")
+            verdict.problems.append(f"{name}: is not a part of the run; move it out of the output")
     if unrecorded:
         verdict.problems.append(
             f"the run ended before it had recorded {counted(len(unrecorded), 'part')}, such as {unrecorded[0]}; the"

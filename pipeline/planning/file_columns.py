@@ -101,9 +101,7 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
         wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
     for name in wanted:
         if name not in times:
-            raise ColumnError(
-                f"{partition.name}: key column {name!r} is missing; the columns are {listed(list(times), 8)}"
-            )
+            raise ColumnError(f"{partition.name}: column {name!r} is missing; the columns are {listed(list(times), 8)}")
         if times[name] > 1:
             raise ColumnError(
                 f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"

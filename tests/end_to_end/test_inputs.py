@@ -73,7 +73,7 @@ class TestInputs:
         assert score(tmp_path / "in.parquet", "--keys", "truth").code == 0
 
     def test_an_unknown_key(self, score: Command, iris_file: Path) -> None:
-        closed(score(iris_file, "--keys", "nobody"), 65, "in.parquet: key column 'nobody' is missing", "'row_id'")
+        closed(score(iris_file, "--keys", "nobody"), 65, "in.parquet: column 'nobody' is missing", "'row_id'")
 
     @pytest.mark.parametrize("where", [0, 3, 4, 8, 0.5, -1])
     def test_one_broken_file_of_several_fails_alone(

@@ -152,7 +152,7 @@ def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
         ("r", ["--label", "n"], "returns no probabilities"),
         ("m", ["--label", "y", "--method", "platt"], "multiclass takes a temperature"),
         ("m", ["--label", "w"], "contains 'what', which is not a label"),
-        ("m", ["--label", "gone"], "'gone' is missing"),
+        ("m", ["--label", "gone"], "l.parquet: column 'gone' is missing; the columns are"),
         ("m", ["--label", "y", "--label", "w"], "takes 1 --label"),
         ("b", ["--label", "y"], "that every row has, or that no row has, cannot be calibrated"),
     ):

@@ -92,6 +92,8 @@ def test_multilabel(tmp_path: Path, scoreline: Command) -> None:
         assert mine["f1"]["yes"] == pytest.approx(skm.f1_score(truth[:, index], predicted[:, index]))
         assert mine["auc"] == pytest.approx(skm.roc_auc_score(truth[:, index], p), abs=1e-12)
         assert mine["log_loss"] == pytest.approx(skm.log_loss(truth[:, index], p), rel=1e-5)
+    repeated = scoreline("evaluate", tmp_path / "out", "--label", "x", "--label", "y", "--label", "x")
+    assert (repeated.code, "--label 'x' is given twice; pass one column" in repeated.message) == (2, True)
 
 
 def test_regression(tmp_path: Path, scoreline: Command) -> None:

@@ -91,3 +91,18 @@ def test_another_delimiter(scoreline: Command, iris: Example, tmp_path: Path) ->
     result = scoreline("evaluate", tmp_path / "out", "--label", "y", "--labels", tmp_path / "rows.csv", "--on", "id")
     assert result.code == 2
     assert "rows.csv has no column 'id'; its columns are id;y; separate them by commas" in result.message
+
+
+def test_labels_that_cannot_be_joined(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Each error names the rows or the value, and what to do."""
+    iris.frame.rename(columns={"row_id": "id"}).assign(y="setosa").to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline("score", *words).code == 0
+    for name, data, message in (
+        ("twice.csv", b"id,y\n4,setosa\n1,setosa\n1,setosa\n", "contains a key twice ('1', rows 1 and 2), so"),
+        ("word.csv", b"id,y\n1,setosa\n,setosa\nx9,setosa\n7,setosa\n", "contains 'x9', which cannot be read as key"),
+        ("labels.txt", b"id,y\n1,setosa\n", "; if it is CSV, give it a name that ends in .csv"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        result = scoreline("evaluate", tmp_path / "out", "--label", "y", "--labels", tmp_path / name, "--on", "id")
+        assert (result.code, name in result.message, message in result.message) == (65, True, True), result.message

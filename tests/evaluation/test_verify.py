@@ -41,7 +41,7 @@ class TestVerify:
             (tmp_path / "elsewhere").mkdir()
             shutil.copy(out / "0.parquet", tmp_path / "elsewhere" / "copy.parquet")
             (out / "linked").symlink_to(tmp_path / "elsewhere")
-            says = "linked/copy.parquet: is not a part of the run"
+            says = "linked/copy.parquet: is not a part of the run; move it out of the output"
         result = scoreline("verify", out)
         assert result.code == 65, result.out
         assert says in result.message

@@ -287,7 +287,7 @@ class TestTheWhole:
         found = output.verdict(orphaned=["b.parquet"])
         assert found.orphaned_parts == ["b.parquet"]
         assert found.problems == [
-            "c.parquet: is not a part of the run",
+            "c.parquet: is not a part of the run; move it out of the output",
             f"{temporary.name}: is a temporary file of an earlier run; the next run removes it",
         ]
 
@@ -300,4 +300,4 @@ class TestTheWhole:
         incomplete, unrecorded = output.verdict(status="failed", error="no room").problems
         assert incomplete == "the run is not complete: no room"
         assert unrecorded.startswith("the run ended before it had recorded 2 parts, such as b.parquet; the next run")
-        assert "b.parquet: is not a part of the run" in output.verdict().problems
+        assert "b.parquet: is not a part of the run; move it out of the output" in output.verdict().problems

@@ -46,3 +46,13 @@ def test_no_rejects(scoreline: Command, score: Command, iris_file: Path, tmp_pat
     """One line."""
     assert score(iris_file).code == 0
     assert scoreline("rejects", tmp_path / "out").out == "0 of 150 rows rejected\n"
+
+
+def test_a_run_without_a_published_split(scoreline: Command, score: Command, iris: Example, tmp_path: Path) -> None:
+    """It does not look like a run without rejects."""
+    iris.frame.assign(**{iris.features[0]: None}).to_parquet(tmp_path / "bad.parquet", index=False)
+    assert score(tmp_path / "bad.parquet").code == 65
+    found = scoreline("rejects", tmp_path / "out")
+    assert found.code == 0, found.err
+    assert found.out.startswith("no split is published, so no rejects are: the run is not complete (bad.parquet: ")
+    assert "with 100%, scoreline rejects lists them all" in found.out

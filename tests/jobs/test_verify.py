@@ -51,7 +51,7 @@ def test_problems(scoreline: Command, out: Path) -> None:
     assert rows(found)["problems"] == "3"
     assert rows(found)["parts"] == "2 of 4"
     assert rows(found)["rows in"] == "70 of 150"
-    assert "theirs.parquet: is not a part of the run" in found.out
+    assert "theirs.parquet: is not a part of the run; move it out of the output" in found.out
     assert "in-00001.parquet: is missing; run again to rescore it (and 2 more)" in found.message
     as_json = scoreline("verify", out, "--json")
     assert (as_json.code, len(json.loads(as_json.out)["problems"])) == (65, 3)

@@ -215,7 +215,7 @@ class TestRefusals:
     def test_a_key_that_is_missing_or_repeated(self, plan: Planner, data: Path) -> None:
         write(data / "in.parquet")
         message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
-        assert message == "in.parquet: key column 'key' is missing; the columns are 'id', 'a', 'b'"
+        assert message == "in.parquet: column 'key' is missing; the columns are 'id', 'a', 'b'"
         write(data / "in.parquet", **{f"k{number}": pa.array([1, 2]) for number in range(7)})
         message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
         assert message.endswith("the columns are 'id', 'a', 'b', 'k0', 'k1', 'k2', 'k3', 'k4' and 2 more")

@@ -116,7 +116,7 @@ class TestBeginning:
 
     def test_a_new_output_is_not_created_in_vain(self, job: ScoreJob) -> None:
         """A column is missing, so there is no folder."""
-        with pytest.raises(ColumnError, match="key column 'nope' is missing"):
+        with pytest.raises(ColumnError, match="column 'nope' is missing"):
             run(replace(job, columns=ColumnOptions(keys=("nope",))))
         assert not Path(job.output).exists()
 
