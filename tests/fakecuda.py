@@ -110,6 +110,8 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
             execute(index, current_stream(index).id, "compute")
         if kernels.waits(name, given, args, kwargs):
             clocks.finish_stream(index, name)
+    if name in kernels.PACKING:
+        return _on_device(result[0], index, memories), result[1]
     return _on_device(result, index, memories)
 
 
@@ -138,7 +140,8 @@ def _refuse_mixed(name: str, given: list[Tensor]) -> None:
                 raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
             continue
         index = name in kernels.INDEXING and tensor is not given[0]
-        if tensor.dim() > 0 and not index:
+        sizes = name in kernels.SIZES_ON_HOST and tensor.dtype == torch.int64
+        if tensor.dim() > 0 and not (index or sizes):
             raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda and cpu: {name}")
 
 

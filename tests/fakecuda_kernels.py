@@ -12,6 +12,9 @@ _WAITING = {
     "item", "masked_select", "nonzero", "repeat_interleave", "tolist", "unique", "unique_dim",
 }  # fmt: skip
 INDEXING = {"__getitem__", "__setitem__"}
+#: Operations on packed sequences take sizes of steps on the host; the first two return such, second.
+PACKING = ("_pack_padded_sequence", "_pad_packed_sequence")
+SIZES_ON_HOST = {*PACKING, "gru", "lstm", "rnn_relu", "rnn_tanh"}
 #: Operations that multiply, whose factors are rounded to 11 significant bits where the process allows TF32.
 _PRODUCTS = {"__matmul__", "addmm", "bmm", "conv1d", "conv2d", "conv3d", "linear", "matmul", "mm"}
 #: Divisions; a GPU multiplies by the inverse of a number.

@@ -7,6 +7,7 @@ from ...schemas.graph import DictArg, DtypeArg, Graph, Layer, Node, NodeRef, Sli
 from ..errors import BundleError
 from . import operations
 from .operators import argument_types, operators, sets_storage
+from .packing import audit_packing
 
 #: Arguments that would move a result to another device, or overwrite an existing one.
 _NOT_ALLOWED = {"device", "out", "inplace"}
@@ -35,6 +36,7 @@ def audit(graph: Graph) -> None:
         _audit_references([node.args, node.kwargs], known, node.name)
         known.add(node.name)
     _audit_references(graph.output, known, "output")
+    audit_packing(graph)
     unused = set(graph.layers) - {node.target for node in graph.nodes if node.op == "layer"}
     if unused:
         raise BundleError(f"graph.json: layer {min(unused)!r} is never called")

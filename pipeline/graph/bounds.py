@@ -51,6 +51,8 @@ def most_numbers(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
 
 def depends_on_values(name: str, args: Sequence[Any], kwargs: Kwargs) -> bool:
     """Whether the size of the result depends on values, not on shapes alone: sizes may be tensors."""
+    if name in ("pack_padded_sequence", "pad_packed_sequence"):
+        return True
     if name == "one_hot" and int(argument(args, kwargs, 1, "num_classes", -1)) < 0:
         return True
     sizes = args if name in _OF_SIZES else args[1:] if name in _WITH_SIZES else ()
@@ -266,6 +268,19 @@ def _interpolate(args: Sequence[Any], kwargs: Kwargs) -> int:
     return resized_size(given, argument(args, kwargs, 1, "size", None), argument(args, kwargs, 2, "scale_factor", None))
 
 
+def _pack_padded(args: Sequence[Any], kwargs: Kwargs) -> int:
+    """The steps, their numbers, and the order of the rows and back, in integers of eight bytes."""
+    given = argument(args, kwargs, 0, "input", None)
+    return int(given.numel() + 4 * sum(given.shape[:2]))
+
+
+def _pad_packed(args: Sequence[Any], kwargs: Kwargs) -> int:
+    """The steps of all rows, padded to those of the longest or to `total_length`, and the lengths."""
+    packed, total = argument(args, kwargs, 0, "sequence", None), argument(args, kwargs, 3, "total_length", None)
+    rows, steps = int(packed.batch_sizes[0]), len(packed.batch_sizes)
+    return rows * max(steps, int(total or 0)) * int(prod(packed.data.shape[1:])) + 2 * rows
+
+
 def _adaptive(dims: int) -> Callable[[Sequence[Any], Kwargs], int]:
     def rule(args: Sequence[Any], kwargs: Kwargs) -> int:
         size = argument(args, kwargs, 1, "output_size", 1)
@@ -308,6 +323,8 @@ _RULES: dict[str, Callable[[Sequence[Any], Kwargs], int]] = {
     "index_select": _index_select,
     "getitem": _getitem,
     "pad": _pad,
+    "pack_padded_sequence": _pack_padded,
+    "pad_packed_sequence": _pad_packed,
     "interpolate": _interpolate,
     "adaptive_avg_pool1d": _adaptive(1),
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive(2)),

@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from .bounds import most_numbers
 from .result_sizes import (
@@ -51,7 +52,9 @@ def _transposed_layer(layer: Any, given: Tensor, args: Sequence[Any], kwargs: Kw
     return int(max(given.numel(), rows * layer.out_channels * prod(sizes)))
 
 
-def _recurrent_layer(layer: Any, given: Tensor, args: Sequence[Any], kwargs: Kwargs) -> int:  # noqa: ARG001
+def _recurrent_layer(layer: Any, given: Any, args: Sequence[Any], kwargs: Kwargs) -> int:  # noqa: ARG001
+    if isinstance(given, PackedSequence):
+        given = given.data
     rows = given.numel() // max(1, given.shape[-1])
     wide = _GATES[layer.mode] * layer.hidden_size * (1 + layer.bidirectional)
     return int(max(given.numel(), rows * wide))

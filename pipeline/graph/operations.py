@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from . import packing
+
 LAYERS: dict[str, type[nn.Module]] = {
     layer.__name__: layer
     for layer in (
@@ -100,6 +102,7 @@ _PLAIN = {
     **{f"torch.{name}": getattr(torch, name) for name in _TENSOR_FUNCTIONS},
     **{f"functional.{name}": getattr(functional, name) for name in _NN_FUNCTIONS},
     **{f"operator.{name}": getattr(operator, name) for name in _OPERATORS},
+    **packing.FUNCTIONS,
     "math.sqrt": math.sqrt,
     "math.log": math.log,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from ...schemas.graph import NodeRef
 from .operators import short_name
@@ -41,6 +42,8 @@ def in_dtype(value: Any, dtype: torch.dtype) -> Any:
     """An argument with its float32 tensors, also in lists of them, in another dtype."""
     if isinstance(value, Tensor):
         return value.to(dtype) if value.dtype == torch.float32 else value
+    if isinstance(value, PackedSequence):
+        return value._replace(data=in_dtype(value.data, dtype))
     return type(value)(in_dtype(entry, dtype) for entry in value) if type(value) in (list, tuple) else value
 
 

@@ -23,11 +23,13 @@ from ..errors import BundleError, one_line
 from . import operations
 from .assignments import recorded_assignments, refuse_shared_changes
 from .nodes import HOOKS, called, encoded, is_listed, layer_record, node_name, refusal, safe_paths
+from .packing import recorded_packing
 from .user_lines import line_in_forward, line_of_error
 
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "function", "call_method": "method"}
+_CPU = ("('cpu',)", "(device(type='cpu'),)")
 #: torch.fx patches nn.Module while it traces.
 _TRACE_LOCK = Lock()
 
@@ -159,8 +161,8 @@ def _traced(model: nn.Module, num_inputs: int) -> fx.Graph:
         if is_listed(model):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
         defaults = _defaults(model, num_inputs)
-        with _TRACE_LOCK, _recorded_creators(), recorded_assignments():
-            return _Tracer().trace(model, concrete_args=defaults)
+        with _TRACE_LOCK, _recorded_creators(), recorded_assignments(), recorded_packing(model):
+            return _on_one_device(_Tracer().trace(model, concrete_args=defaults))
     except BundleError:
         raise
     except Exception as error:
@@ -168,6 +170,16 @@ def _traced(model: nn.Module, num_inputs: int) -> fx.Graph:
             f"{type(model).__name__} cannot be kept as data: {_short(error)}{line_of_error(error)};"
             f" {_advice(str(error))}"
         ) from error
+
+
+def _on_one_device(graph: fx.Graph) -> fx.Graph:
+    """The graph without moves to the CPU, such as those of lengths to pack: it runs on one device as a whole."""
+    for node in list(graph.nodes):
+        to_cpu = node.target == "cpu" or (node.target == "to" and str(node.args[1:]) in _CPU)
+        if node.op == "call_method" and to_cpu and not node.kwargs:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    return graph
 
 
 def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from scoreline.pipeline.records import Sent, Sequences
 from scoreline.pipeline.scoring.block import Block
 from scoreline.pipeline.scoring.line import compose, execute
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import fakecuda
 from both_devices import BLOCK, FEATURES, ROWS, compare, explaining, network, rows, save, small_bundle
@@ -220,6 +221,30 @@ def test_sequences(tmp_path: Path) -> None:
     torch.manual_seed(0)
     words = {"features": ["text"], "sample": texts(40, 2).select(["text"]).to_pandas(), "sequences": SEQUENCES}
     compare(save(tmp_path / "b", _Mean().eval(), **words), texts(ROWS))
+
+
+class _Packed(nn.Module):
+    """The last state of an LSTM over packed rows, whose lengths are packed on the host, beside a mean over them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.turn = nn.Embedding(50, 16), nn.LSTM(16, 8, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(32, 3)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.table(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        steps, (last, _) = self.turn(packed)
+        padded, there = pad_packed_sequence(steps, batch_first=True)
+        return self.out(torch.cat([last[-2], last[-1], padded.sum(1) / there.unsqueeze(1)], 1))
+
+
+def test_packed_sequences(tmp_path: Path) -> None:
+    """Rows of all lengths in any order."""
+    torch.manual_seed(0)
+    sample = texts(40, 2).select(["text"]).to_pandas()
+    lists = {"text": {"longest": 80, "mask": "lengths"}}
+    bundle = save(tmp_path / "b", _Packed().eval(), features=["text"], sample=sample, sequences=lists)
+    compare(bundle, texts(300))
 
 
 class _Tags(nn.Module):

@@ -13,10 +13,13 @@ from scoreline.pipeline.graph.bounds import most_numbers
 from scoreline.pipeline.graph.layer_bounds import most_numbers_of_layer
 from scoreline.pipeline.graph.result_sizes import tensors_of
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 X = torch.randn(3, 4, 6, 5)
 ROWS = torch.randn(7, 6)
 INDEX = torch.tensor([[0, 1, 2], [2, 1, 0]])
+STEPS, LENGTHS = torch.randn(9, 30, 8), torch.tensor([30, 1, 4, 30, 2, 3, 7, 1, 1])
+PACKED = pack_padded_sequence(STEPS, LENGTHS, batch_first=True, enforce_sorted=False)
 #: Operations whose result can be larger than their arguments: name, args, kwargs.
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("repeat", (ROWS, 2, 3), {}),
@@ -28,6 +31,10 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("masked_fill", (ROWS[:, :1], torch.zeros(7, 90, dtype=torch.bool), 0.0), {}),
     ("functional.prelu", (X, torch.rand(4)), {}),
     ("expand_as", (ROWS[:, :1], torch.zeros(7, 90)), {}),
+    ("rnn.pack_padded_sequence", (STEPS, LENGTHS, True), {}),
+    ("rnn.pack_padded_sequence", (), {"input": STEPS.transpose(0, 1), "lengths": LENGTHS}),
+    ("rnn.pad_packed_sequence", (PACKED, True, 0.0, 500), {}),
+    ("rnn.pad_packed_sequence", (), {"sequence": PACKED, "total_length": 40}),
     ("functional.pad", (X, (1, 9, 30, 2)), {}),
     ("functional.pad", (X,), {"pad": (1, 2), "value": 3.0}),
     ("functional.pad", (X, (1, 2, 1, 1)), {"mode": "reflect"}),
@@ -160,6 +167,7 @@ NUMBERS_ALONE = {
 
 LAYERS: list[tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = [
     (lambda: nn.Linear(6, 90), (ROWS,)),
+    (lambda: nn.LSTM(8, 90, batch_first=True, bidirectional=True), (PACKED,)),
     (lambda: nn.Bilinear(6, 6, 90), (ROWS, ROWS)),
     (lambda: nn.Embedding(10, 90), (INDEX,)),
     (lambda: nn.LocalResponseNorm(40), (X,)),

@@ -54,6 +54,15 @@ ALL_BUT_FIRST = {"slice": [None, None, None]}
 
 GRAPHS: dict[str, dict[str, Any]] = {
     "repeat": {"nodes": [node("y", "method", "repeat", "@x", 1, HUGE)]},
+    "padding of a packed sequence": {
+        "nodes": [
+            node("w", "method", "unsqueeze", "@x", 1),
+            node("o", "function", "torch.ones", 20),
+            node("l", "method", "long", "@o"),
+            node("p", "function", "rnn.pack_padded_sequence", "@w", "@l", True),
+            node("y", "function", "rnn.pad_packed_sequence", "@p", True, 0.0, HUGE),
+        ]
+    },
     "operator repeat": {"nodes": [node("y", "operator", "aten.repeat.default", "@x", [1, HUGE])]},
     "operator pad": {"nodes": [node("y", "operator", "aten.constant_pad_nd.default", "@x", [0, HUGE])]},
     "operator zeros": {"nodes": [node("y", "operator", "aten.zeros.default", [20, HUGE])]},
