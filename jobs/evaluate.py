@@ -76,7 +76,7 @@ def _shown(found: "Evaluation") -> str:
             f"all labels right in {found.exact_rows / max(1, found.rows):.4f} of the rows",
             "",
             table(
-                ["label", "rows", "accuracy", "F1", "AUC", "log loss", "Brier"],
+                ["label", "positive", "accuracy", "F1", "AUC", "log loss", "Brier"],
                 [
                     [
                         _readable(name),

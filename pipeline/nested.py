@@ -5,7 +5,7 @@ wrongly even to themselves, and does not treat NaN as equal to NaN. These functi
 and convert values only where types differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,41 @@ def with_types(batch: pa.RecordBatch, change: Callable[[pa.DataType], pa.DataTyp
         return batch
     columns = [converted(column, field.type) for column, field in zip(batch.columns, fields, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def joined(arrays: Sequence[pa.Array]) -> pa.Array:
+    """All rows of arrays of one type. Where Arrow cannot unite their dictionaries (more words than the indices can
+    count, a null word, words that are lists), the result has a new one, with indices of at least 32 bits."""
+    try:
+        return pa.concat_arrays(arrays)
+    except pa.ArrowException:
+        arrow_type = arrays[0].type
+        if not pa.types.is_dictionary(arrow_type):
+            raise
+    values = pa.concat_arrays([take(array.dictionary, array.indices) for array in arrays])
+    try:
+        encoded = values.dictionary_encode()
+        indices, words = encoded.indices, encoded.dictionary
+    except pa.ArrowException:  # there is no such kernel
+        indices, words = to_arrow(np.arange(len(values)), to_numpy(values.is_valid())), values
+    wide = with_wide_indices(arrow_type).index_type
+    return pa.DictionaryArray.from_arrays(indices.cast(wide), words, ordered=arrow_type.ordered)
+
+
+def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """All rows of batches of one schema, every column by `joined`."""
+    try:
+        return pa.concat_batches(batches)
+    except pa.ArrowException:
+        columns = [joined([batch.column(index) for batch in batches]) for index in range(batches[0].num_columns)]
+    fields = [field.with_type(column.type) for field, column in zip(batches[0].schema, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, batches[0].schema.metadata))
+
+
+def in_one_batch(table: pa.Table) -> pa.RecordBatch:
+    """All rows of a table."""
+    batches = table.to_batches()
+    return joined_batches(batches) if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 
 def keep(array: pa.Array, mask: pa.Array) -> pa.Array:
@@ -92,8 +127,8 @@ def converted(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         runs = np.searchsorted(to_numpy(array.run_ends), positions, side="right")
         return converted(take(array.values, runs), arrow_type)
     if pa.types.is_dictionary(own) and pa.types.is_dictionary(arrow_type):
-        words = converted(array.dictionary, arrow_type.value_type)
-        return pa.DictionaryArray.from_arrays(array.indices, words, ordered=arrow_type.ordered)
+        words, indices = converted(array.dictionary, arrow_type.value_type), array.indices.cast(arrow_type.index_type)
+        return pa.DictionaryArray.from_arrays(indices, words, ordered=arrow_type.ordered)
     if pa.types.is_dictionary(own):
         return converted(take(array.dictionary, array.indices), arrow_type)
     if pa.types.is_struct(own):
@@ -150,6 +185,14 @@ def takeable(arrow_type: pa.DataType) -> pa.DataType:
 def without_dictionaries(arrow_type: pa.DataType) -> pa.DataType:
     """The type with dictionaries replaced by their value types."""
     return _mapped(arrow_type, lambda one: one.value_type if pa.types.is_dictionary(one) else one)
+
+
+def with_wide_indices(arrow_type: pa.DataType) -> pa.DataType:
+    """A dictionary with indices of at least 32 bits, since several row groups together may have more words than one.
+    Other types are unchanged, and so are dictionaries within lists and structs."""
+    if not pa.types.is_dictionary(arrow_type) or arrow_type.index_type.bit_width >= 32:
+        return arrow_type
+    return pa.dictionary(pa.int32(), arrow_type.value_type, arrow_type.ordered)
 
 
 def without_list_views(arrow_type: pa.DataType) -> pa.DataType:

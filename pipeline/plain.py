@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 
 from .arrays import filled, to_arrow, to_numpy
 from .arrow_types import is_bytes, is_list
+from .nested import joined
 
 
 def whole(column: Any) -> pa.Array:
     """An array or chunked array as one array."""
     if not isinstance(column, pa.ChunkedArray):
         return column
-    joined = column.combine_chunks()
-    return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
+    return joined(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
 
 
 def plain(column: Any) -> pa.Array:

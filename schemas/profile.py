@@ -236,8 +236,9 @@ class RunProfile(Schema):
 
     `reference_digest`, `reference_source`, `reference_rows`: of the bundle's reference. `partitions`: inputs with a
     profile; `sampled`, `rows`: their sampled rows, and all rows of their parts. `unprofiled_parts`: parts that were
-    made without a profile. `tests`: the number of comparisons with the reference, for which the bounds are corrected.
-    `worst_partitions`: the inputs with the most columns at red, then at yellow."""
+    made without a profile; `unprofiled_features`: features beyond the columns that a profile has room for. `tests`: the
+    number of comparisons with the reference, for which the bounds are corrected. `worst_partitions`: the inputs with
+    the most columns at red, then at yellow."""
 
     format: Literal[1] = 1
     run: RunIdentity
@@ -250,6 +251,7 @@ class RunProfile(Schema):
     sampled: int
     rows: int
     unprofiled_parts: int
+    unprofiled_features: int = 0
     tests: int
     worst: WorstDrift | None = None
     columns: list[ColumnProfile]

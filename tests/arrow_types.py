@@ -175,9 +175,15 @@ def written_type(arrow_type: pa.DataType) -> str:
     """The promised type of a key in a part, as text: in nested types, views become large types and dictionaries become
     values."""
     if not pa.types.is_nested(arrow_type):
-        return words(arrow_type)
+        return carried_type(arrow_type)
     large = words(arrow_type).replace("string_view", "large_string").replace("binary_view", "large_binary")
     return re.sub(_DICTIONARY, r"\1", large)
+
+
+def carried_type(arrow_type: pa.DataType) -> str:
+    """The promised type of a key of `score_table`, as text: dictionaries have indices of 32 bits at least."""
+    flat = pa.types.is_dictionary(arrow_type)
+    return words(arrow_type).replace("indices=int8", "indices=int32") if flat else words(arrow_type)
 
 
 def rejected_type(arrow_type: pa.DataType) -> str:

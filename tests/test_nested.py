@@ -55,6 +55,40 @@ def test_arrays_are_equal_when_their_values_are(array: pa.Array, other: list[int
     assert not nested.equal(array.slice(0, 0), pa.array([], pa.month_day_nano_interval()))
 
 
+@given(array=arrays(ROWS))
+def test_slices_are_joined(array: pa.Array) -> None:
+    """As Python joins lists of their values."""
+    slices = [array.slice(2), array.slice(0, 1), array.slice(1, 3)]
+    made = nested.joined(slices)
+    made.validate(full=True)
+    assert comparable(made) == [word for one in slices for word in comparable(one)]
+
+
+def dictionary(words: list[Any], indices: list[int | None], value_type: pa.DataType, *, ordered: bool) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), pa.array(words, value_type), ordered=ordered)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(
+    ("words", "value_type"),
+    [
+        ([[f"{at} {n}" for n in range(100)] for at in "ab"], pa.string()),
+        ([[f"{at} {n}" for n in range(100)] for at in "ab"], pa.string_view()),
+        ([["x", None], ["y", None]], pa.large_string()),
+        ([[[1.0], None], [[2.0, 3.0], []]], pa.list_(pa.float64())),
+        ([[[1.0], None], [[2.0, 3.0], []]], pa.list_view(pa.float64())),
+        ([[{"a": 1}, None], [{"a": None}, {"a": 2}]], pa.struct([("a", pa.int8())])),
+    ],
+)
+def test_dictionaries_that_arrow_cannot_unite(words: list[list[Any]], value_type: pa.DataType, ordered: bool) -> None:
+    """They have more words than the indices can count, null words, or lists."""
+    arrays = [dictionary(some, [1, None, 0, *range(len(some))], value_type, ordered=ordered) for some in words]
+    made = nested.joined(arrays)
+    made.validate(full=True)
+    assert made.type == pa.dictionary(pa.int32(), value_type, ordered)
+    assert comparable(made) == [word for one in arrays for word in comparable(one)]
+
+
 @pytest.mark.parametrize("arrow_type", [pa.float16(), pa.float32(), pa.float64()])
 def test_floats_are_compared_bit_for_bit(arrow_type: pa.DataType) -> None:
     """Also inside lists and structs."""

@@ -125,6 +125,8 @@ def _job_problem(problem: Any) -> str:
             return f"{setting}: {got}{problem['ctx']['error']}"
         case "literal_error":
             return f"{setting}: {value!r} is not one of {problem['ctx']['expected']}"
+        case "tuple_type" | "list_type":
+            return f"{setting}: {value!r} is not a list; write [{value!r}]"
         case "bool_type":
             return f"{setting}: {value!r} is neither true nor false"
         case "greater_than_equal":

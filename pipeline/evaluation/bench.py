@@ -111,10 +111,13 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
 
 
 def refuse(bundle: Bundle, *, synthetic: bool = False) -> None:
-    """Raise UsageError for unsupported bundles: inputs other than tables, generation, and expressions on `synthetic`
-    data."""
+    """Raise UsageError for unsupported bundles: inputs other than tables, generation, and expressions or
+    categories on `synthetic` data."""
     if bundle.manifest.expressions and synthetic:
         raise UsageError("bench cannot make data for expressions; pass files with --input")
+    categories = [one.name for one in bundle.manifest.features if one.dtype in ("text", "integer")]
+    if categories and synthetic:
+        raise UsageError(f"bench cannot make data for categories such as {categories[0]!r}; pass files with --input")
     other = [entry.kind for entry in bundle.manifest.inputs if not kind_of(entry).tabular]
     if other:
         raise UsageError(f"bench supports only tables, not {other[0]}s; see the times in the output of scoreline score")

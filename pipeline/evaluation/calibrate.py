@@ -126,7 +126,9 @@ def choose(manifest: BundleManifest, name: str | None) -> AnyHead:
         )
     named = [head for head in heads if name is None or head.name == name]
     if len(named) != 1:
-        raise UsageError(f"--head must be one of {there}")
+        others = {head.name for head in manifest.heads} - {head.name for head in heads}
+        why = f"{name!r} returns no probabilities to calibrate; " if name in others else ""
+        raise UsageError(f"{why}--head must be one of {there}")
     return named[0]
 
 

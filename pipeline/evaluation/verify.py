@@ -105,7 +105,9 @@ def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str,
             verdict.problems.append(f"{part.target}: contains rows of {mark.source}, not of {record.source}")
             return False
         if (mark.first_row, receipt.last) != (row, index == len(receipts) - 1):
-            verdict.problems.append(f"{part.target}: its rows do not follow those of the part before it")
+            verdict.problems.append(
+                f"{part.target}: its rows do not follow those of the part before it; is one missing?"
+            )
             return False
         row += receipt.rows_in
     if not receipts:

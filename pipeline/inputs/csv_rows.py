@@ -25,7 +25,7 @@ from ..errors import PartitionError, changed_error, one_line
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
 from ..storage.uris import ChangedError
-from .csv_stream import LongRowError, MarkedText, Utf8Check, has_utf16_mark, open_text
+from .csv_stream import LongRowError, MarkedText, Utf8Check, advice_on_bytes, open_text
 from .quotes import RowMarker
 
 BROKEN = (OSError, pa.ArrowException, UnicodeError, LongRowError)
@@ -261,12 +261,12 @@ def _unreadable(
     reason = one_line(error)
     if isinstance(error, LongRowError):
         where = "the header or the first row" if row is None else f"row {row} or one after it"
-        reason = f"{where} is longer than {BLOCK_BYTES >> 19} MiB, or a quote was never closed"
-    elif isinstance(error, UnicodeError):
-        meant = "utf-16" if has_utf16_mark(partition) else "latin-1"
         reason = (
-            f'it is not {dialect.encoding} ({reason}); set the encoding in the job file: [csv] encoding = "{meant}"'
+            f"{where} is longer than {BLOCK_BYTES >> 19} MiB, which only Parquet files can have, or a quote was never"
+            " closed"
         )
+    elif isinstance(error, UnicodeError):
+        reason = f"it is not {dialect.encoding} ({reason}); {advice_on_bytes(partition)}"
     return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)
 
 

@@ -54,9 +54,15 @@ def _opened(partition: Partition) -> pa.NativeFile:
     return pa.PythonFile(stream, mode="r")
 
 
-def has_utf16_mark(partition: Partition) -> bool:
+def advice_on_bytes(partition: Partition) -> str:
+    """What to do about a file whose first bytes may not be text in the encoding of its dialect."""
     with unpacked(partition) as stream:
-        return bool(stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        start = stream.read(max(map(len, FOREIGN)))
+    for magic, what in {GZIP: "gzip", **FOREIGN}.items():
+        if start.startswith(magic):
+            return f"it is {what} within gzip; unpack it"
+    meant = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+    return f'set the encoding in the job file: [csv] encoding = "{meant}"'
 
 
 class LongRowError(ValueError):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
+from ..nested import joined_batches
 from ..row_bytes import Sizes, heavy_bytes, row_bytes
 
 
@@ -67,7 +68,7 @@ class Rebatcher:
     def _joined(self) -> tuple[pa.RecordBatch, int]:
         pieces, num_bytes = self._waiting, self._held_bytes
         self._waiting, self._held, self._held_bytes = [], 0, 0
-        return pa.concat_batches(pieces) if len(pieces) > 1 else pieces[0], num_bytes
+        return joined_batches(pieces) if len(pieces) > 1 else pieces[0], num_bytes
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -211,24 +211,28 @@ def _refuse_other_input(ours: Store, mine: OutputPart, theirs: Store, other: Out
 
 def _keys(side: Side, on: str) -> Keys:
     """The key column of all parts."""
-    found: list[pa.ChunkedArray] = []
+    found: list[pa.Array] = []
+    types: list[pa.DataType] = []
     for part in side.parts:
         try:
             with ParquetSource(side.store.path(part.target), name=part.target) as source:
                 if on not in source.names:
                     keys = [name for name in source.names if name not in side.columns]
                     raise UsageError(f"{part.target} has no column {on!r}; its other columns are {listed(keys)}")
-                found.append(source.read([on]).column(0))
+                column = source.read([on]).column(0)
+                types.append(column.type)
+                found.append(plain(column))  # text and bytes in one layout, which differs between writers
         except PartitionError as error:
             raise DataError(f"{one_line(error)}; run scoreline verify") from error
         if found[-1].type != found[0].type:
             raise DataError(
-                f"{str(side.store.root)!r}: key {on!r} is {found[0].type} in {side.parts[0].target} and"
-                f" {found[-1].type} in {part.target}; keys must have one type in all inputs of a run"
+                f"{str(side.store.root)!r}: key {on!r} is {types[0]} in {side.parts[0].target} and"
+                f" {types[-1]} in {part.target}; keys must have one type in all inputs of a run: cast it where the"
+                " files are written"
             )
-    column = plain(pa.chunked_array([chunk for one in found for chunk in one.chunks], found[0].type))
     untyped = all(recorded_format(part.format).cells_are_text for part in side.parts)
-    return Keys(column=column, name=on, where=str(side.store.root), arrow_type=found[0].type, untyped=untyped)
+    column = pa.concat_arrays(found)
+    return Keys(column=column, name=on, where=str(side.store.root), arrow_type=types[0], untyped=untyped)
 
 
 def _in_one_piece(side: Side) -> pa.RecordBatch:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import ColumnError
-from ..nested import takeable, without_dictionaries, without_runs
+from ..nested import takeable, with_wide_indices, without_dictionaries, without_runs
 
 
 def stored_field(field: pa.Field, *, source: str) -> pa.Field:
@@ -32,13 +32,13 @@ def stored_field(field: pa.Field, *, source: str) -> pa.Field:
 def stored_type(arrow_type: pa.DataType) -> pa.DataType:
     """The type with which pyarrow writes a column and reads it back with the same values.
 
-    That is the type itself, except for run-end-encoded columns, which become their values, and for types within lists,
-    structs and maps: dictionaries there cannot be read back from several row groups, and views cannot be written, so
-    they become values and large types.
+    That is the type itself, except for run-end-encoded columns, which become their values; for dictionaries with short
+    indices, which get indices of 32 bits; and for types within lists, structs and maps: dictionaries there cannot be
+    read back from several row groups, and views cannot be written, so they become values and large types.
     """
     if pa.types.is_nested(arrow_type) or isinstance(arrow_type, pa.BaseExtensionType):
         return takeable(without_dictionaries(arrow_type))
-    return without_runs(arrow_type)
+    return with_wide_indices(without_runs(arrow_type))
 
 
 @lru_cache(maxsize=1024)

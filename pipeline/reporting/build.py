@@ -85,6 +85,8 @@ def _tiles(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
         features = [column for column in profile.columns if column.role == "feature"]
         drifted = sum(1 for column in features if column.red or column.drift.level == "red")
         where = "in an input, or over all"
+        if profile.unprofiled_features:
+            where += f"; {profile.unprofiled_features:,} more are not compared"
         tiles.append(Tile(value=f"{drifted:,} of {len(features):,}", label="features drifted", detail=where))
     return tuple(tiles)
 

@@ -74,7 +74,7 @@ def _level(value: float) -> Level:
 
 def make_features(profile: RunProfile) -> tuple[tuple[FeatureRow, ...], str]:
     """The features with the most drift, and what is left out."""
-    features = [column for column in profile.columns if column.role == "feature"]
+    features = [column for column in profile.columns if column.role == "feature" and profile.sampled]
     features.sort(key=_rank, reverse=True)
     left = len(features) - FEATURES
     note = f"{counted(left, 'feature')} with less drift not shown; profile.json has all." if left > 0 else ""
@@ -119,10 +119,21 @@ def _compared(now: str, then: str) -> Pair:
 
 
 def _shift(column: ColumnProfile, worst: Drift | None) -> Pair:
-    """The shift of the mean, and in the worst input."""
-    own = column.drift.mean_shift
-    there = None if worst is None else worst.mean_shift
-    return Pair(now="" if own is None else f"{own:+.2f}", reference="" if there is None else f"{there:+.2f}")
+    """The shift of the mean, and in the worst input. Values beyond the reference count as those of its outer bin; if
+    they are further away than its own span, the shift is larger than it seems."""
+    now, then = column.now, column.reference
+    above = below = False
+    if now.low is not None and now.high is not None and then.low is not None and then.high is not None:
+        span = then.high - then.low
+        above, below = now.high > then.high + span, now.low < then.low - span
+
+    def shown_shift(drift: Drift | None) -> str:
+        if drift is None or drift.mean_shift is None:
+            return ""
+        sign = "≥ " if above and drift.mean_shift > 0 else "≤ " if below and drift.mean_shift < 0 else ""
+        return f"{sign}{drift.mean_shift:+.2f}"
+
+    return Pair(now=shown_shift(column.drift), reference=shown_shift(worst))
 
 
 def _tails(column: ColumnProfile) -> Pair:

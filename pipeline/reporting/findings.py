@@ -149,7 +149,14 @@ def _drift(profile: RunProfile) -> Iterator[Finding]:
             detail=f"{profile.tests:,} comparisons of a column; none has a PSI of {psi(YELLOW_PSI)} or more that chance"
             " does not explain.",
         )  # fmt: skip
-    yield from _predicted(profile)
+    if profile.sampled:
+        yield from _predicted(profile)
+    if profile.unprofiled_features:
+        yield Finding(
+            level="note", topic="features are not compared",
+            title=f"The last {counted(profile.unprofiled_features, 'feature')} are not compared",
+            detail="A profile has room for about 1,600 columns, the first of the bundle.",
+        )  # fmt: skip
     if profile.unprofiled_parts:
         yield Finding(
             level="warning", topic="parts are not compared",

@@ -17,13 +17,23 @@ from ..events import Emitter
 from ..monitoring.drift import RunDrift
 from ..monitoring.layout import Layout, open_layout
 from ..monitoring.profile import Profile, decode_profile
+from ..monitoring.reference import MAX_COLUMNS as MAX_PROFILED
+from ..monitoring.reference import profiled_features
 from ..monitoring.run_profile import content_of, read_run_profile, run_before, write_run_profile
 from ..options import ScoreJob
 from ..outputs.part_records import PartRecord
 from ..outputs.receipt import read_profile, read_receipt
 from ..outputs.store import PROFILE, Store
 from ..records import Partition
-from .findings import MAX_NAMES, DriftFound, DriftMeasured, DriftSuspected, PartsUnprofiled, ProfileImpossible
+from .findings import (
+    MAX_NAMES,
+    DriftFound,
+    DriftMeasured,
+    DriftSuspected,
+    FeaturesUnprofiled,
+    PartsUnprofiled,
+    ProfileImpossible,
+)
 from .ledger import Ledger
 from .profiles import PartProfiles
 
@@ -82,6 +92,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
         sampled=drift.sampled,
         rows=sum(record.rows_in for record in parts),
         unprofiled_parts=unprofiled,
+        unprofiled_features=_num_left_out(layout, bundle),
         tests=drift.tests,
     )
     write_run_profile(store, profile)
@@ -89,6 +100,13 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     if profile.partitions:
         emit(DriftMeasured.of(ledger.drift))
     _emit_findings(profile, drift, emit)
+
+
+def _num_left_out(layout: Layout, bundle: Bundle) -> int:
+    """The features for which a profile has no room."""
+    features, reference = profiled_features(bundle.manifest.features), layout.reference
+    is_full = len(reference.features) + len(reference.outputs) >= MAX_PROFILED
+    return len(features) - len(reference.features) if is_full else 0
 
 
 def _profiles(store: Store, ledger: Ledger, layout: Layout) -> Iterator[tuple[Partition, list[Profile | None]]]:
@@ -155,6 +173,8 @@ def _summary(profile: RunProfile, drift: RunDrift) -> DriftSummary:
 def _emit_findings(profile: RunProfile, drift: RunDrift, emit: Emitter) -> None:
     if profile.unprofiled_parts:
         emit(PartsUnprofiled(count=profile.unprofiled_parts))
+    if profile.unprofiled_features:
+        emit(FeaturesUnprofiled(count=profile.unprofiled_features))
     red, yellow = drift.num_at("red"), drift.num_at("yellow")
     if red or yellow:
         kind = DriftFound if red else DriftSuspected
@@ -210,6 +230,6 @@ def refuse_drift(found: DriftSummary | None, limit: float | None) -> None:
     where = "all rows" if found.worst_partition is None else found.worst_partition
     raise DriftError(
         f"{where}: {found.worst_column!r} has drifted from the bundle's reference by a PSI of {found.worst_psi:.2f},"
-        f" {limit:g} allowed ({PROFILE} has all columns); every part is published; check the input, or allow more with"
-        " --max-drift"
+        f" {limit:g} allowed ({PROFILE} has all that are compared); every part is published; check the input, or allow"
+        " more with --max-drift"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pyarrow as pa
+
 from ..errors import ScorelineError
 from ..events import Event, Level
 from ..inputs.discover import Discovery, discover
@@ -145,7 +147,12 @@ def plan_findings(plan: Plan) -> Iterator[Event]:
 
 
 def _types(planned: PlannedPartition) -> dict[str, str]:
-    return {field.name: str(field.type) for field in planned.columns.schema}
+    """The types of the columns; readers take text and bytes of any layout together."""
+    text, data = (pa.string(), pa.large_string(), pa.string_view()), (pa.binary(), pa.large_binary(), pa.binary_view())
+    return {
+        field.name: "text" if field.type in text else "bytes" if field.type in data else str(field.type)
+        for field in planned.columns.schema
+    }
 
 
 class KeptPartsDiffer(Event):
@@ -284,6 +291,14 @@ class PartsUnprofiled(Event):
     name: ClassVar[str] = "parts_unprofiled"
     count: int
     reason: str = "these parts were made with --no-profile, and are not compared; pass --force to rescore them"
+
+
+class FeaturesUnprofiled(Event):
+    """The bundle has more features than a profile has room for, so that drift is computed from the first alone."""
+
+    name: ClassVar[str] = "features_unprofiled"
+    count: int
+    reason: str = "the last features are not compared; a profile has room for about 1,600 columns"
 
 
 class ProfileImpossible(Event):

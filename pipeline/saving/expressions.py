@@ -22,7 +22,7 @@ from ..features.expressions.tree import RefusedError, refuse
 from ..frames import arrow_table, is_arrow, is_pandas
 from ..inputs.cells.numbers import number_cells
 from ..inputs.check import check_batch
-from ..nested import equal, with_types, without_runs
+from ..nested import equal, in_one_batch, with_types, without_runs
 from ..raw_types import recorded_type
 from .sample import Sample, read_sample, table_of, warn_if_few_left
 from .specs import validated
@@ -188,9 +188,7 @@ def _raw_columns(table: pa.Table, columns: Sequence[str]) -> tuple[list[Feature]
             raise ColumnError(f"the sample's column {name!r}, which an expression reads: {one_line(error)}") from error
     if not table.num_rows:
         raise BundleError("the sample has no rows")
-    batch = with_types(
-        table.select(list(columns)).replace_schema_metadata(None).combine_chunks().to_batches()[0], without_runs
-    )
+    batch = with_types(in_one_batch(table.select(list(columns)).replace_schema_metadata(None)), without_runs)
     checked = check_batch(batch, raw)
     if checked.rejects:
         reject = checked.rejects[0]

@@ -25,7 +25,7 @@ from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_v
 from ..inputs.cells.numbers import EXACT
 from ..inputs.check import check_batch
 from ..inputs.columns import check_columns
-from ..nested import takeable, with_types
+from ..nested import in_one_batch, takeable, with_types
 from ..options import ColumnOptions
 from ..storage.objects import read_objects
 from ..storage.ranges import read_whole
@@ -108,10 +108,10 @@ def read_sample(given: Any, names: Sequence[str], frame: Any = None) -> Sample:
     if duplicated or missing:
         problem = f"more than one column {duplicated[0]!r}" if duplicated else f"no column {missing[0]!r}"
         raise ColumnError(f"the sample has {problem}, which is among the features")
-    table = table.select(list(names)).replace_schema_metadata(None).combine_chunks()
+    table = table.select(list(names)).replace_schema_metadata(None)
     if not table.num_rows:
         raise BundleError("the sample has no rows")
-    batch = with_types(table.to_batches()[0], takeable)  # Arrow cannot take from views
+    batch = with_types(in_one_batch(table), takeable)  # Arrow cannot take from views
     check_columns(batch.schema, features_of(batch.schema), text=(), source="the sample")
     source = given if frame is None else frame
     return Sample(batch=batch, frame=_frame(source, batch), indices=np.arange(batch.num_rows), num_given=batch.num_rows)
@@ -259,7 +259,7 @@ def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) ->
             f"for a model with several heads, expected must be a table with some of the columns {', '.join(names)}"
         )
     head = heads[0]
-    values = np.asarray(expected)
+    values = expected.detach().cpu().numpy() if isinstance(expected, Tensor) else np.asarray(expected)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     return task_of(head).expected_columns(values, names)

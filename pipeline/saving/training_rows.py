@@ -27,7 +27,7 @@ from ..monitoring.reference import (
     make_reference,
     profiled_features,
 )
-from ..nested import takeable, with_types
+from ..nested import in_one_batch, takeable, with_types
 from ..options import DEFAULTS
 from ..scoring.block import Block
 from ..scoring.line import compose, execute
@@ -68,7 +68,7 @@ def training_reference(loaded: LoadedBundle, given: Any) -> Reference:
         raise BundleError("the reference has no rows")
     check_columns(table.schema, features, text=(), source="the reference")
     large = not all(kind_of(entry).tabular for entry in loaded.manifest.inputs)
-    batch = with_types(table.combine_chunks().to_batches()[0], takeable)
+    batch = with_types(in_one_batch(table), takeable)
     rows = evenly_spaced(batch.num_rows, MAX_LARGE_ROWS if large else MAX_ROWS)
     return _reference(loaded, batch if len(rows) == batch.num_rows else batch.take(pa.array(rows)), "training")
 

@@ -29,7 +29,7 @@ from ..model.members import Members
 from ..model.modes import pinned
 from ..model.tf32 import refuse_without_tf32
 from ..monitoring.layout import open_layout
-from ..nested import with_types, without_runs
+from ..nested import with_types, with_wide_indices, without_runs
 from ..options import ColumnOptions, Explain, ExplainMethod, Precision, ScoreJob
 from ..ordered import refuse_unordered
 from ..outputs.assemble import described, output_schema, reasons_of
@@ -214,7 +214,8 @@ class Scorer:
         """The origin of batches of a schema, with the schema of the output rows."""
         named = source or "the table"
         check_columns(schema, self.manifest.features, text=text, source=named)
-        keys = pa.schema([schema.field(name) for name in key_names(schema, self.features, options)])
+        fields = [schema.field(name) for name in key_names(schema, self.features, options)]
+        keys = pa.schema([field.with_type(with_wide_indices(field.type)) for field in fields])
         written = output_schema(
             keys, self.output_fields(options), options.prefix, source=named, advice="rename it first"
         )
@@ -281,6 +282,7 @@ class Scorer:
             return _frame_rows(self, arrow_table(frame))
         import pandas as pd  # already imported by the caller
 
+        _require(self.manifest, [str(name) for name in frame.columns])
         table = pandas_table(frame, self.features)
         predictions = _frame_rows(self, table).to_pandas().set_axis(frame.index)
         keys = frame.loc[:, [str(name) not in table.column_names for name in frame.columns]]
@@ -295,6 +297,13 @@ class Scorer:
         """The shape of the result of every node of the first member's graph; empty if it is not a graph."""
         model = self.members.models[0]
         return result_shapes(model, self.manifest, self.device) if isinstance(model, GraphModel) else []
+
+
+def _require(manifest: BundleManifest, names: Sequence[str]) -> None:
+    """Raise ColumnError, which lists the columns of a frame, if it lacks a feature."""
+    if not {feature.name for feature in manifest.features} <= set(names):
+        there = pa.schema([(name, pa.null()) for name in names])
+        check_columns(there, manifest.features, text=(), source="the frame")
 
 
 def _frame_rows(scorer: Scorer, table: pa.Table) -> pa.Table:

@@ -13,10 +13,9 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from ...schemas.heads import AnyHead
 from ..features.kinds import kind_of
+from ..nested import joined_batches
 from ..records import RowCounts, ScoredBatch
 from ..tasks.probabilities import FEW_LABELS
 from .block import Block
@@ -64,7 +63,7 @@ def _is_exact(head: AnyHead) -> bool:
 
 def join(blocks: Sequence[Block], times: StageTimes) -> Block:
     """One block with the rows of several files, whose columns are equal."""
-    batch = pa.concat_batches([block.batch for block in blocks])
+    batch = joined_batches([block.batch for block in blocks])
     return Block(
         batch=batch,
         origin=replace(blocks[0].origin, source="", first_rows=None),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.nested import takeable, with_types
 
-from arrow_types import arrays, comparable, rejected_type, words, written_type
+from arrow_types import arrays, carried_type, comparable, rejected_type, words, written_type
 from conftest import Example, Result
 from keyed_rows import BAD, GOOD, ROWS, rejects_of, table_of
 from scoreline import Scorer
@@ -82,7 +83,7 @@ def goes_through(scoreline: Command, iris: Example, scorer: Scorer, keys: dict[s
         assert json.loads(checked.out)["rows"]["rejected"] == len(BAD), checked.err
         scored, left = scorer.score_table(before, with_rejects=True)
         for key in keys:
-            assert scored.schema.field(key).type == before.schema.field(key).type
+            assert words(scored.schema.field(key).type) == carried_type(before.schema.field(key).type)
             assert comparable(scored[key]) == rows(before, key, GOOD)
             assert comparable(left[key]) == rows(before, key, BAD)
         assert scored["prediction"].equals(part["prediction"])
@@ -155,7 +156,8 @@ def in_memory() -> dict[str, pa.Array]:
 
 @pytest.mark.parametrize("name", in_memory())
 def test_types_that_exist_only_in_memory(iris: Example, scorer: Scorer, name: str) -> None:
-    """`score_table` carries them unchanged, except run-end-encoded columns, which become their values."""
+    """`score_table` carries them unchanged, except run-end-encoded columns, which become their values, and the indices
+    of dictionaries, which get 32 bits."""
     key = in_memory()[name]
     table = table_of(iris, {"key": key})
     chunked = pa.concat_tables([table.slice(0, 7), table.slice(7)])
@@ -164,6 +166,7 @@ def test_types_that_exist_only_in_memory(iris: Example, scorer: Scorer, name: st
         "runs": pa.string(),
         "runs of lists of views": pa.list_(pa.string_view()),
         "lists of runs": pa.list_(pa.string()),
+        "dictionary of views": pa.dictionary(pa.int32(), pa.string_view()),
     }
     assert scored.schema.field("key").type == kinds.get(name, key.type)
     assert comparable(scored["key"]) == rows(table, "key", GOOD)
@@ -171,6 +174,30 @@ def test_types_that_exist_only_in_memory(iris: Example, scorer: Scorer, name: st
     assert comparable(scorer.score_table(table.slice(10))["key"]) == comparable(table["key"].slice(10))
     empty = scorer.score_table(table.slice(0, 0))
     assert (empty.num_rows, empty.schema) == (0, scored.schema)
+
+
+@pytest.mark.parametrize("split_rows", [[], ["--split-rows", "100"]])
+def test_categories_that_differ_between_row_groups(
+    scoreline: Command, iris: Example, tmp_path: Path, split_rows: list[str]
+) -> None:
+    """As pandas writes a file in pieces: together, the row groups have more words than an index of 8 bits counts."""
+    pieces = [iris.frame.assign(key=pd.Categorical([f"{at}-{n}" for n in range(len(iris.frame))])) for at in "ab"]
+    schema = pa.Schema.from_pandas(pieces[0]).remove_metadata()
+    index = schema.get_field_index("key")
+    schema = schema.set(index, pa.field("key", pa.dictionary(pa.int8(), pa.string())))
+    with pq.ParquetWriter(tmp_path / "in.parquet", schema) as writer:
+        for piece in pieces:
+            for start in range(0, len(piece), 100):  # an index of 8 bits counts 127
+                some = piece[start : start + 100].assign(
+                    key=piece["key"][start : start + 100].cat.remove_unused_categories()
+                )
+                writer.write_table(pa.Table.from_pandas(some, schema, preserve_index=False))
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    result = scoreline("score", *words, *split_rows)
+    assert result.code == 0, result.err
+    scored = pd.read_parquet(tmp_path / "out")
+    assert sorted(scored["key"].astype(str)) == sorted(str(key) for piece in pieces for key in piece["key"])
+    assert scoreline("verify", tmp_path / "out").code == 0
 
 
 def without_the_child(file: Path, name: str, parent: bytes, children: int) -> None:

@@ -59,6 +59,22 @@ def test_features() -> None:
     assert float(age.tails.now.rstrip("%")) == pytest.approx(100 * outside, abs=1.0)
 
 
+@pytest.mark.parametrize(("end", "factor", "sign"), [("high", 10, "≥ +"), ("low", -10, "≤ -"), ("high", 1, "")])
+def test_a_shift_far_beyond_the_reference_is_a_bound(end: str, factor: int, sign: str) -> None:
+    """The mean of bins does not know how far the values are outside."""
+    column = profile((0.0, 1.0)).columns[0]
+    now = column.now.model_copy(update={end: column.reference.high * factor})  # type: ignore[operator]
+    drift = column.drift.model_copy(update={"mean_shift": -0.5 if end == "low" else 0.5})
+    changed = column.model_copy(update={"now": now, "drift": drift})
+    (row,), _ = make_features(profile((0.0,)).model_copy(update={"columns": [changed]}))
+    assert row.shift.now == (f"{sign}0.50" if sign else "+0.50")
+
+
+def test_features_of_a_run_without_rows() -> None:
+    """There is nothing to compare."""
+    assert make_features(profile((0.0,)).model_copy(update={"sampled": 0})) == ((), "")
+
+
 def test_missing_values() -> None:
     """The share of nulls and rejected cells, beside that of the reference."""
     known = profile((0.0,))
