@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.monitoring import sampling
@@ -20,6 +21,7 @@ from scoreline.pipeline.outputs.receipt import read_profile, read_receipt
 
 from conftest import Example, Result
 from outcomes import parts
+from scoreline import Regression, save_bundle
 
 Command = Callable[..., Result]
 
@@ -316,6 +318,24 @@ def test_a_damaged_profile(score: Command, tmp_path: Path) -> None:
     os.utime(part)
     assert score("--max-drift", "9").code == 0
     assert part.read_bytes() == whole
+
+
+def test_features_without_room_in_a_profile(scoreline: Command, tmp_path: Path) -> None:
+    """They are not compared, and the log, profile.json and the report say how many: here all but the first 1,611."""
+    names = [f"c{number:04}" for number in range(1800)]
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 1800)), columns=names)
+    save_bundle(tmp_path / "b", torch.nn.Linear(1800, 1), features=names, task=Regression(), sample=frame)
+    frame.assign(c1799=1e6).to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    result = scoreline("score", *words)
+    assert result.code == 0, result.err
+    profile = profile_json(tmp_path / "out")
+    compared = sum(one["role"] == "feature" for one in profile["columns"])
+    assert profile["unprofiled_features"] == 1800 - compared > 0
+    assert result.event("features_unprofiled")["count"] == 1800 - compared
+    page = (tmp_path / "out" / "_scoreline" / "report.html").read_text()
+    assert f"The last {1800 - compared} features are not compared" in page
+    assert f"{1800 - compared} more are not compared" in page
 
 
 def test_a_bundle_without_a_reference(scoreline: Command, data: Path, tmp_path: Path, iris_file: Path) -> None:

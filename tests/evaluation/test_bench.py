@@ -41,6 +41,17 @@ def test_other_inputs_are_refused(name: str, kind: str) -> None:
     )
 
 
+def test_categories_need_data(tmp_path: Path, iris: Example) -> None:
+    """Random numbers are none of the words."""
+    words = Table(["a", "b"], vocabularies={"b": ["x", "y"]})
+    sample = pd.DataFrame({"a": [0.5, 1.0] * 4, "b": list("xyyx") * 2})
+    save_bundle(tmp_path / "b", nn.Linear(2, 1), inputs=words, task=Regression(), sample=sample)
+    bundle = open_bundle(tmp_path / "b")
+    refuse(bundle)
+    with pytest.raises(UsageError, match="bench cannot make data for categories such as 'b'; pass files with --input"):
+        refuse(bundle, synthetic=True)
+
+
 def test_generation_is_refused(tmp_path: Path) -> None:
     """Also from a table."""
     torch.manual_seed(0)

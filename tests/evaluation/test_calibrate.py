@@ -267,6 +267,15 @@ def test_rows_that_are_skipped(two_heads: Path, tmp_path: Path) -> None:
     assert found.numbers == f"slope {-theirs.a_:.4g} intercept {-theirs.b_:.4g}"
 
 
+def test_a_head_without_probabilities(tmp_path: Path) -> None:
+    """Is named as such: it exists."""
+    labelled_rows().to_parquet(tmp_path / "l.parquet", index=False)
+    tasks = {"a": Binary(["no", "yes"], output="a"), "b": Regression(output="b")}
+    save_bundle(tmp_path / "b", Sums(), features=NAMES, task=tasks, sample=X)
+    with pytest.raises(UsageError, match="'b' returns no probabilities to calibrate; --head must be one of a"):
+        calibrate(job(tmp_path / "b", tmp_path / "l.parquet"), ["y"], str(tmp_path / "c"), head="b")
+
+
 def test_one_of_two_heads(two_heads: Path, tmp_path: Path) -> None:
     """The other keeps its probabilities; without a name, it is not known which is meant."""
     labelled_rows().to_parquet(tmp_path / "l.parquet", index=False)

@@ -1,5 +1,7 @@
 """CSV files in real dialects, configured in the job file; pandas is the reference."""
 
+import bz2
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +153,18 @@ def test_an_unconfigured_delimiter_is_refused_with_a_hint(scoreline: Command, ir
     assert result.code == 65
     assert "are missing" in result.message
     assert 'delimiter = ";"' in result.message
+
+
+@pytest.mark.parametrize(("inner", "what"), [(gzip.compress, "gzip"), (bz2.compress, "compressed with bzip2")])
+def test_a_compressed_file_within_gzip(
+    scoreline: Command, iris: Example, tmp_path: Path, inner: Callable[[bytes], bytes], what: str
+) -> None:
+    """It is named as such: another encoding would not help."""
+    data = gzip.compress(inner(iris.frame.to_csv(index=False).encode()))
+    (tmp_path / "a.csv.gz").write_bytes(data)
+    result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "a.csv.gz", "--output", tmp_path / "out")
+    assert result.code == 65
+    assert f"; it is {what} within gzip; unpack it" in result.message
 
 
 @pytest.mark.parametrize(

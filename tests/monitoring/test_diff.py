@@ -115,6 +115,19 @@ def test_keys_in_another_order(tmp_path: Path) -> None:
         compare(str(a), str(b))
 
 
+@pytest.mark.parametrize("kinds", [(pa.string(), pa.large_string()), (pa.large_binary(), pa.binary())])
+def test_keys_of_two_layouts(tmp_path: Path, kinds: tuple[pa.DataType, pa.DataType]) -> None:
+    """As two writers of the inputs have them."""
+    keyed = {
+        f"{number}.parquet": predictions(6, number).set_column(
+            0, "id", pa.array([f"{number} {row}" for row in range(6)]).cast(kind)
+        )
+        for number, kind in enumerate(kinds)
+    }
+    a, b = (write_scored(tmp_path / side, keyed, HEAD) for side in "ab")
+    assert compare(str(a), str(b), on="id").changes.rows == 12
+
+
 def test_an_input_without_a_key_of_the_other_output(tmp_path: Path) -> None:
     """Has no row to compare, also where the probabilities are lists; the rows of others are compared."""
     tables = [predictions(40, seed) for seed in (1, 2)]

@@ -216,6 +216,8 @@ class TestRefusals:
         write(data / "in.parquet")
         message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
         assert message == "in.parquet: column 'key' is missing; the columns are 'id', 'a', 'b'"
+        message = self.refused(plan, columns=ColumnOptions(keys=(" id",)))
+        assert message == "in.parquet: column ' id' is missing; 'id' is there, and names are matched exactly"
         write(data / "in.parquet", **{f"k{number}": pa.array([1, 2]) for number in range(7)})
         message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
         assert message.endswith("the columns are 'id', 'a', 'b', 'k0', 'k1', 'k2', 'k3', 'k4' and 2 more")

@@ -223,11 +223,12 @@ class TestExpected:
         with torch.no_grad():
             return torch.softmax(self.model(as_float32(self.scaler.transform(X))), 1).numpy()
 
-    @pytest.mark.parametrize("kind", ["probabilities", "labels", "frame"])
+    @pytest.mark.parametrize("kind", ["probabilities", "tensor", "labels", "frame"])
     def test_correct_ones_become_the_golden_columns(self, tmp_path: Path, kind: str) -> None:
         labels = np.array(["x", "y", "z"])[self.probabilities().argmax(1)]
         expected = {
             "probabilities": self.probabilities(),
+            "tensor": torch.tensor(self.probabilities(), requires_grad=True),
             "labels": labels,
             "frame": pd.DataFrame({"prediction": labels, "probability_y": self.probabilities()[:, 1]}),
         }[kind]

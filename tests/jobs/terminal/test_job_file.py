@@ -24,6 +24,8 @@ from conftest import Result
         ("run_date = true", "run_date: True is not a date; use 2026-11-24"),
         ("trust = ['sha256:zz']", "trust: 'sha256:zz' is not a digest"),
         ("threshold = {yes = 0.3}", "threshold: {'yes': 0.3} is not a valid value"),
+        ("hidden = 'a'", "hidden: 'a' is not a list; write ['a']"),
+        ("[csv]\nnulls = 'NA'", "csv.nulls: 'NA' is not a list; write ['NA']"),
         ("csv = 5", "csv: 5 is not a valid value"),
         ("[csv]\nquote = '\"\"'", "csv.quote: '\"\"' is not a single ASCII character"),
         ("[csv]\nquota = 'x'", "'quota' is not a setting of [csv]; did you mean quote?"),
