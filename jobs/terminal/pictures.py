@@ -163,7 +163,9 @@ def write_picture(path: Path, svg: str) -> None:
                 raise StorageError(f"the picture {str(path)!r} exists and is not an SVG file; choose another path")
         path.write_text(svg)
     except OSError as error:
-        raise StorageError(f"the picture {str(path)!r} cannot be written: {error.strerror}") from error
+        raise StorageError(
+            f"the picture {str(path)!r} cannot be written: {error.strerror}; choose another path"
+        ) from error
 
 
 def _drawn(template: str, **values: object) -> str:

@@ -71,3 +71,11 @@ def test_outputs_without_attributions(scoreline: Command, tmp_path: Path) -> Non
     plain = scoreline("importance", write_output(tmp_path / "out", [TABLE], method=None))
     assert (plain.code, "score it with --explain shapley" in plain.message) == (2, True)
     assert scoreline("importance", tmp_path).code == 66
+
+
+def test_a_picture_in_a_folder_that_does_not_exist(scoreline: Command, out: Path) -> None:
+    """The folder is not created for a typing mistake."""
+    found = scoreline("importance", out, "--picture", out.parent / "none" / "i.svg")
+    assert found.code == 74
+    assert "i.svg' cannot be written: No such file or directory; choose another path" in found.message
+    assert not (out.parent / "none").exists()
