@@ -19,6 +19,7 @@ from .program import referenced
 
 PACK, PAD = "rnn.pack_padded_sequence", "rnn.pad_packed_sequence"
 _RECURRENT = {"RNN", "GRU", "LSTM"}
+_TO_HOST = {"cpu", "numpy", "tolist"}
 
 
 def pack_padded_sequence(
@@ -71,21 +72,34 @@ def recorded_packing(model: nn.Module) -> Iterator[None]:
 
 
 def _names_of(model: nn.Module) -> list[dict[str, Any]]:
-    """The global names of the methods of all modules, and those of torch's own module."""
-    classes = {one for module in model.modules() for one in type(module).__mro__}
+    """The global names of the methods of all modules, of the functions that have names there, and of torch's own
+    module."""
+    classes = {
+        one for module in model.modules() for one in type(module).__mro__ if one.__module__.partition(".")[0] != "torch"
+    }
     methods = [value for one in classes for value in vars(one).values() if isinstance(value, FunctionType)]
-    spaces = [vars(rnn), *(method.__globals__ for method in methods)]
-    return list({id(names): names for names in spaces}.values())
+    own = {id(method.__globals__): method.__globals__ for method in methods}
+    helpers = [value for names in own.values() for value in names.values() if isinstance(value, FunctionType)]
+    return list({id(vars(rnn)): vars(rnn), **own, **{id(one.__globals__): one.__globals__ for one in helpers}}.values())
 
 
 def _recorded(function: Callable[..., Any], stand_in: Callable[..., Any]) -> Callable[..., Any]:
-    def record(*args: Any, **kwargs: Any) -> Any:
+    def record(*given: Any, **named: Any) -> Any:
+        args, kwargs = tuple(map(_tensor, given)), {name: _tensor(value) for name, value in named.items()}
         traced = [value for value in (*args, *kwargs.values()) if isinstance(value, fx.Proxy)]
         if not traced:
             return function(*args, **kwargs)
         return traced[0].tracer.create_proxy("call_function", stand_in, args, kwargs)
 
     return record
+
+
+def _tensor(value: Any) -> Any:
+    """The tensor whose values on the host are passed, such as the lengths as a list."""
+    while isinstance(value, fx.Proxy) and value.node.op == "call_method" and value.node.target in _TO_HOST:
+        tensor: Any = value.node.args[0]
+        value = fx.Proxy(tensor, value.tracer)
+    return value
 
 
 def audit_packing(graph: Graph) -> None:

@@ -19,6 +19,7 @@ from torch.nn.utils import rnn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.nn.utils.rnn import pad_packed_sequence as pad_again
 
+from packing_helper import last_states
 from scoreline import Regression, Scorer, TokenSequence, save_bundle
 from sequence_models import CLOSE, LENGTHS, WORDS, alone, drawn, table
 
@@ -39,13 +40,16 @@ class Packed(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         h = self.begin(x) if self.first else self.begin(x).transpose(0, 1)
+        if self.use == "helped":
+            return self.end(last_states(self.turn, h, lengths))
         if self.use == "sorted":
             ordered, order = lengths.cpu().sort(descending=True)
             _, back = order.sort()
             packed = rnn.pack_padded_sequence(h[order], ordered, batch_first=True)
             _, last = self.turn(packed)
             return self.end(last[-1][back])
-        packed = pack_padded_sequence(h, lengths.to("cpu"), batch_first=self.first, enforce_sorted=False)
+        on_host = lengths.tolist() if self.use == "last" else lengths.to("cpu")
+        packed = pack_padded_sequence(h, on_host, batch_first=self.first, enforce_sorted=False)
         steps, last = self.turn(packed)
         if self.use == "last":
             state = last[0] if isinstance(self.turn, nn.LSTM) else last
@@ -70,6 +74,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a GRU's attended steps": ("GRU", "attended", {"bidirectional": True, "batch_first": True}),
     "a GRU's mean of all steps": ("GRU", "total", {"num_layers": 2}),
     "a GRU over rows that the model sorts": ("GRU", "sorted", {"batch_first": True}),
+    "a GRU in a helper of another module": ("GRU", "helped", {"batch_first": True}),
     "an RNN's attended steps": ("RNN", "attended", {"nonlinearity": "relu"}),
 }  # fmt: skip
 
