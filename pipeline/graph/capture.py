@@ -20,6 +20,7 @@ from ..errors import BundleError, counted
 from .example import ROWS, Example
 from .interpreter import build
 from .nodes import NeverDataError, NotExportedError
+from .packing import NEVER_EXPORTED
 from .result_sizes import tensors_of
 from .trace import trace
 
@@ -70,7 +71,7 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
     except (BundleError, NotExportedError) as error:
         if isinstance(error, BundleError):
             raise
-        if problem is not None and not error.line:
+        if problem is not None and (not error.line or any(name in str(error) for name in NEVER_EXPORTED)):
             raise problem from error
         # torch.fx traces something else, or stops at the first line that it cannot trace, which torch.export may take
         raise BundleError(

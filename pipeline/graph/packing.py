@@ -5,11 +5,12 @@ A graph may pack a tensor, call recurrent layers with the result, and pad theirs
 packed sequence, since torch does not check all of its fields.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import rnn
 
@@ -18,13 +19,15 @@ from ..errors import BundleError
 from .program import referenced
 
 PACK, PAD = "rnn.pack_padded_sequence", "rnn.pad_packed_sequence"
+#: What torch.export does not follow, whatever else a module does; torch.fx has a better reason to refuse it.
+NEVER_EXPORTED = ("pack_padded_sequence", "pad_packed_sequence")
 _RECURRENT = {"RNN", "GRU", "LSTM"}
 _TO_HOST = {"cpu", "numpy", "tolist"}
 
 
 def pack_padded_sequence(
     input: Tensor,  # noqa: A002 - torch's name
-    lengths: Tensor,
+    lengths: Tensor | Sequence[int],
     batch_first: bool = False,
     enforce_sorted: bool = True,  # noqa: ARG001 - a row's results do not depend on the order of the rows
 ) -> rnn.PackedSequence:
@@ -34,7 +37,7 @@ def pack_padded_sequence(
         ValueError: the lengths are not one for each row, or exceed the steps, which torch does not check.
     """
     rows, steps = input.shape[:2] if batch_first else (input.shape[1], input.shape[0])
-    lengths = lengths.cpu()
+    lengths = torch.as_tensor(lengths).cpu()
     if lengths.shape != (rows,) or bool((lengths > steps).any()):
         raise ValueError(f"lengths {lengths.tolist()[:10]} do not fit {rows} rows of {steps} steps")
     return rnn.pack_padded_sequence(input, lengths, batch_first, enforce_sorted=False)

@@ -54,6 +54,8 @@ class Passes:
         self.pass_rows = pass_rows
         #: Additional steps of padding; results that they change show that the model ignores the mask.
         self.extra = 0
+        #: Whether lists of all lengths share a pass, as wide as the longest; shows that the model ignores the others.
+        self.together = False
         #: Whether a model needs tables in row-major order. They are column-major, which `nn.Linear` takes as they are.
         self.contiguous = any(kind_of(entry).contiguous for entry in entries)
         #: Whether images are laid out channels last on a GPU.
@@ -130,6 +132,8 @@ class Passes:
         lengths = offsets.diff()
         if entry.mask is None or not self._padded:
             return lengths
+        if self.together and len(lengths):
+            return lengths.max().expand_as(lengths)
         return (padded_widths(lengths) + self.extra).clamp(max=entry.longest)
 
     def _padded_pass(

@@ -1,10 +1,12 @@
 """Loads a new bundle as a run would, and compares it with the original model, before the bundle is published."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -12,16 +14,20 @@ from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import TextInput
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows, is_within
-from ..errors import BundleError, GoldenMismatchError, ModelFailedError
+from ..bundle.golden import Raw as Stored
+from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, one_line
 from ..features.kinds import kind_of
 from ..features.text_encoder import TextEncoder
 from ..model.devices import Cpu
+from ..model.passes import in_row_order, num_rows
 from ..options import ColumnOptions
-from ..records import Lists
+from ..records import Inputs, Lists
 from ..records import Sequences as Steps
+from ..scoring.block import Block
+from ..scoring.line import compose
 from ..scoring.loaded import LoadedBundle, on_device
 from ..scoring.replay import raw_and_columns, settle_layout
-from ..tasks.decode import decode_head
+from ..tasks.decode import decode_head, raw_arrays
 from ..tasks.tasks import task_of
 from .draft import Draft
 from .pruning import zeros
@@ -34,9 +40,16 @@ PADDING = (
     " leave mask out, so that only lists of the same length are batched together"
 )
 PADS = (
-    "padded steps are computed as well, even if a mask excludes them, so use a pad that the model accepts, such as a"
-    " token that its Embedding has"
+    "padded steps are computed as well, even if a mask excludes them: use a pad that the model accepts, such as a token"
+    " that its Embedding has, and total_length=x.size(1) in pad_packed_sequence"
 )
+MIXED = (
+    "the model's output for a list depends on the lengths of the others in its batch; combine the steps that its own"
+    " mask or length marks, not the last or the mean of all (h[:, -1], lengths.max()), or leave mask out, so that only"
+    " lists of the same length are batched together"
+)
+#: How many golden rows are run with lists of other lengths beside them, and the shares of their steps that are kept.
+MIXED_ROWS, SHARES = 8, (1.0, 0.5, 0.2)
 
 
 def pruning_changes(
@@ -103,14 +116,16 @@ def _rehearse(
         settle_layout(loaded, golden)
         if padded:
             _rehearse_padding(loaded, golden)
+            _rehearse_lengths(loaded, golden)
     except GoldenMismatchError as error:
         if manifest.golden.source == "model" and padded:
             raise BundleError(f"{PADDING} ({error})") from error
         raise
-    except ModelFailedError as error:
-        if padded:  # it has scored the same lists one by one
+    except (BundleError, ModelFailedError) as error:
+        failed = error if isinstance(error, ModelFailedError) else error.__cause__
+        if padded and isinstance(failed, ModelFailedError):  # it has scored the same lists one by one
             pads = " and ".join(f"pad {entry.pad} (input {entry.name!r})" for entry in padded)
-            reason = str(error).removeprefix("the model fails: ")
+            reason = str(failed).removeprefix("the model fails: ")
             raise BundleError(f"the model fails on lists that are padded with {pads}: {reason}; {PADS}") from error
         raise
     num_rows = golden.features.num_rows
@@ -148,6 +163,55 @@ def _rehearse_padding(loaded: LoadedBundle, golden: GoldenRows) -> None:
     if not all(_rows_match(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
         raise BundleError(PADDING)
     loaded.members.passes.extra = 0
+
+
+def _rehearse_lengths(loaded: LoadedBundle, golden: GoldenRows) -> None:
+    """Run some golden lists, and shorter copies of them, all together and with additional padding. Each must have the
+    output that it has alone; those that the model does not accept alone are left out."""
+    if any(task_of(head).generates for head in loaded.manifest.heads):
+        return
+    passes = loaded.members.passes
+    inputs = compose(loaded).load(Block(batch=golden.features.slice(0, MIXED_ROWS))).need_features().inputs
+    rows = [_shortened(inputs, row, share) for share in SHARES for row in range(num_rows(inputs))]
+    alone: list[dict[str, Stored]] = []
+    kept: list[Inputs] = []
+    passes.together = True
+    for one in rows:
+        with suppress(ModelFailedError):
+            alone.append(_run(loaded, one))
+            kept.append(one)
+    both = {name: in_row_order([one[name] for one in kept], []) for name in inputs} if kept else {}
+    found = _run(loaded, both) if kept else {}
+    passes.together, passes.extra = False, EXTRA_STEPS
+    padded = _run(loaded, both) if kept else {}
+    passes.extra = 0
+    for raws, problem in ((found, MIXED), (padded, PADDING)):
+        for name, raw in raws.items():
+            if not all(_rows_match(one[name], raw, row, row + 1) for row, one in enumerate(alone)):
+                raise BundleError(problem)
+
+
+def _shortened(inputs: Inputs, row: int, share: float) -> Inputs:
+    """One row, with the first of the steps of its lists, at least one."""
+    found: dict[str, Tensor | Steps] = {}
+    for name, given in inputs.items():
+        one = given[row : row + 1]
+        if isinstance(one, Steps):
+            steps = max(1, round(share * len(one.values)))
+            one = Steps(values=one.values[:steps], offsets=torch.tensor([0, steps]))
+        found[name] = one
+    return found
+
+
+def _run(loaded: LoadedBundle, inputs: Inputs) -> dict[str, Stored]:
+    """The raw outputs. Raises ModelFailedError if the model fails."""
+    try:
+        made = loaded.members.run(inputs)
+    except (ScorelineError, MemoryError):
+        raise
+    except Exception as error:  # whatever a model raises
+        raise ModelFailedError(f"the model fails: {one_line(error)}") from error
+    return raw_arrays(loaded.manifest.heads, made)
 
 
 def _rows_match(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from torch import nn
 
 from ..bundle.bundle import Bundle
+from ..bundle.explain import find_explain_target
 from ..bundle.golden import GoldenRows, read_golden
 from ..bundle.layers import HiddenColumn, hidden_columns
 from ..errors import BundleError
@@ -60,6 +61,8 @@ def load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, Golde
 def _load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, GoldenReport]:
     refuse_without_tf32(spec.precision, device.torch)
     bundle = spec.bundle
+    if spec.explain is not None:
+        find_explain_target(bundle.manifest, spec.explain)  # refuses bundles without attributions
 
     def load(precision: Precision, channels_last: bool) -> LoadedBundle:
         members = load_members(bundle, device=device.torch, trust=spec.trust)

@@ -27,7 +27,7 @@ class Model(Spec):
     Args:
         model: a module, or anything else that `save_bundle` takes as a model.
         call: `dict` if forward takes one dict of the inputs instead of arguments.
-        prune: set this share of the smallest weights of each layer to zero.
+        prune: set this share of the smallest weights of each Linear and convolution to zero.
     """
 
     model: Any
@@ -48,7 +48,7 @@ class Ensemble(Spec):
             likeliest label of each member or, of a multilabel task, those above 0.5; for regression, the `mean`.
         std: also write `prediction_std`, the members' standard deviation.
         call: `dict` if forward takes one dict of the inputs instead of arguments.
-        prune: set this share of the smallest weights of each layer to zero.
+        prune: set this share of the smallest weights of each Linear and convolution to zero.
     """
 
     members: Annotated[Sequence[Any], BeforeValidator(member_list)]

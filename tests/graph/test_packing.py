@@ -117,6 +117,39 @@ def captured(model: nn.Module) -> nn.Module:
     return build(found.graph, found.tensors)
 
 
+class Fixed(nn.Module):
+    """Lengths of its own, and an assignment that torch.fx cannot trace."""
+
+    def __init__(self, *, assigns: bool = False) -> None:
+        super().__init__()
+        self.turn, self.end, self.assigns = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 1), assigns
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _ = pad_again(self.turn(pack_padded_sequence(x.unsqueeze(2), [4, 2], True))[0], batch_first=True)
+        if self.assigns:
+            steps[:, 0] = 0
+        return self.end(steps.sum(1))
+
+
+def fixed_example() -> Example:
+    return Example(arguments={"x": torch.zeros(2, 4)}, dynamic={"x": {}})
+
+
+def test_lengths_as_a_list() -> None:
+    """As torch takes them."""
+    torch.manual_seed(0)
+    model, x = Fixed().eval(), torch.randn(2, 4)
+    found = capture(model, [fixed_example()])
+    with torch.inference_mode():
+        torch.testing.assert_close(build(found.graph, found.tensors)(x), model(x))
+
+
+def test_the_line_that_cannot_be_traced_is_named() -> None:
+    """Not that of the packing, at which torch.export stops."""
+    with pytest.raises(BundleError, match=r"steps\[:, 0\] = 0"):
+        capture(Fixed(assigns=True).eval(), [fixed_example()])
+
+
 def test_the_functions_are_torchs_own_again_after_tracing() -> None:
     """In torch's module and in that of the model, though one of them has another name there."""
     captured(packed("a GRU's attended steps"))

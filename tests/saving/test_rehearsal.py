@@ -21,6 +21,7 @@ from scoreline.schemas.bundle import BundleManifest
 from scoreline.schemas.heads import GenerationHead, MulticlassHead, RegressionHead, TaggingHead
 from scoreline.schemas.inputs import TableInput
 from torch import Tensor, nn
+from torch.nn.utils import rnn
 
 from captured import rows_of
 from scoreline import FloatSequence, Multiclass, Regression, Scorer, TokenSequence, save_bundle
@@ -244,3 +245,48 @@ class TestPruningChanges:
         whole = torch.tensor([[1.0, -torch.inf], [-torch.inf, 3.0]])
         found = self.changes(whole + 0.5, whole, MulticlassHead(outputs="logits", labels=["a", "b"]))
         assert (found.largest_difference, found.labels_changed) == (0.5, 0)
+
+
+class _OfLists(nn.Module):
+    """A mistake in how steps are combined: the result depends on the longest list of a batch."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.turn, self.out, self.wide = nn.GRU(1, 8, batch_first=True), nn.Linear(8, 1), nn.Linear(1, 8)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if self.how in ("last", "residual"):
+            packed = rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            steps, _ = rnn.pad_packed_sequence(self.turn(packed)[0], batch_first=True)
+            if self.how == "last":
+                return self.out(steps[:, -1])
+            steps = steps + self.wide(x)
+        else:
+            steps = self.wide(x)
+        real = (torch.arange(steps.shape[1]).unsqueeze(0) < lengths.unsqueeze(1)).unsqueeze(2)
+        number = lengths.max() if self.how == "mean" else lengths.unsqueeze(1)
+        return self.out((steps * real).sum(1) / number)
+
+
+@pytest.mark.parametrize("sample", [[10] * 6, [3, 5, 8, 1, 2, 7], [48] * 4, [9, 12, 16, 20]])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("last", "depends on the lengths of the others in its batch"),
+        ("mean", "depends on the lengths of the others in its batch"),
+        ("residual", r"total_length=x.size\(1\) in pad_packed_sequence"),
+        ("right", ""),
+    ],
+)
+def test_outputs_that_depend_on_the_longest_list(tmp_path: Path, how: str, sample: list[int], message: str) -> None:
+    """Also if no lists of the sample share a pass with others of another length."""
+    torch.manual_seed(0)
+    rows = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": [rows.normal(size=number).tolist() for number in sample]})
+    lists = FloatSequence(["x"], longest=48, mask="lengths")
+    if not message:
+        save_bundle(tmp_path / "b", _OfLists(how).eval(), inputs=lists, task=Regression(), sample=frame)
+        return
+    with pytest.raises(BundleError, match=message):
+        save_bundle(tmp_path / "b", _OfLists(how).eval(), inputs=lists, task=Regression(), sample=frame)

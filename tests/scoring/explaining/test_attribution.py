@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from captum import attr
+from scoreline.pipeline.errors import UsageError
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from torch import nn
 
 from conftest import Example
 from explained import METHODS, explained
-from scoreline import Binary, Multiclass, Regression, Table, save_bundle
+from scoreline import Binary, Multiclass, Regression, Scorer, Table, save_bundle
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -266,3 +267,12 @@ def test_lime_does_not_depend_on_the_unit(tmp_path: Path) -> None:
         save_bundle(tmp_path / f"{factor}", model, features=list("abc"), task=Regression(scaler=factor), sample=frame)
         found.append(attributions(explained(tmp_path / f"{factor}", frame.head(10), "lime"), list("abc")) / factor)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "image"])
+@pytest.mark.parametrize("method", ["integrated-gradients", "shapley", "lime", "occlusion"])
+def test_other_inputs_than_tables_are_refused(kind: str, method: Any) -> None:
+    """By the Python API as by the command."""
+    bundle = Path(__file__).parents[2] / "bundles" / "format1" / kind / "bundle"
+    with pytest.raises(UsageError, match="--explain is for tables, and input"):
+        Scorer.load(bundle, device="cpu", explain=method)
