@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 import numpy as np
@@ -90,10 +90,12 @@ def _refuse_own_forward(model: nn.Module) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Traces into every module that is not one of the listed layers."""
+    """Traces into every module that is not one of the listed layers. torch.fx replaces methods of `nn.Module` in the
+    whole process; modules that other threads run meanwhile are left alone."""
 
     def __init__(self) -> None:
         super().__init__(autowrap_modules=(math,))
+        self._thread = get_ident()
         self.proxy_buffer_attributes = True  # so that a buffer of positions may be sliced to the number of steps
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
@@ -106,6 +108,16 @@ class _Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         """An argument of a node; a scalar of numpy is a number."""
         return super().create_arg(a.item() if isinstance(a, np.generic) else a)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """Record or enter a module, or run it in another thread."""
+        return (
+            super().call_module(m, forward, args, kwargs) if get_ident() == self._thread else forward(*args, **kwargs)
+        )
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """An attribute of a module, as a node if it is a tensor."""
+        return super().getattr(attr, attr_val, parameter_proxy_cache) if get_ident() == self._thread else attr_val
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if is_listed(m):

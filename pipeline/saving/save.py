@@ -79,7 +79,7 @@ def save_bundle(
         save_bundle("bundles/wine", model, features=["ash", "hue"], task=Binary(["no", "yes"]), sample=raw_rows)
 
     Before this returns, the bundle is loaded from its data, and must reproduce the outputs of the original model and
-    scaler through the whole scoring path. No other thread may score or save: torch.fx replaces methods of nn.Module.
+    scaler through the whole scoring path. Other threads may score, but neither save nor draw random numbers of torch.
 
     Args:
         path: the folder to write. A bundle there is replaced in one step; any other folder or file is refused.

@@ -1,6 +1,7 @@
 """Tracing: a model rebuilt from its graph is exactly equal, and unsupported code is refused with its line."""
 
 import copy
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -242,3 +243,24 @@ def test_scalars_of_numpy_are_numbers(scalar: Any) -> None:
 
     x = torch.linspace(-2, 2, 12).reshape(4, 3)
     assert torch.equal(rebuilt(Scaled())(x), Scaled()(x))
+
+
+def test_other_threads_run_modules_meanwhile() -> None:
+    """torch.fx replaces methods of every module in the process while it traces."""
+    other, found = randomized(ClassificationModel(6, [8], 2)).eval(), list[Tensor]()
+    wanted = other(X)
+
+    class Waiting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            thread = Thread(target=lambda: found.append(other(X)))
+            thread.start()
+            thread.join()
+            return self.fc(x)
+
+    graph, _ = trace(Waiting().eval())
+    assert [node.op for node in graph.nodes] == ["layer"]
+    assert [torch.equal(one, wanted) for one in found] == [True]
