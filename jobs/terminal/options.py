@@ -18,12 +18,12 @@ from ...pipeline.planning.option_values import RUN_DATE
 from ...pipeline.planning.run_dates import date_now, resolved_date
 from .paths import PathText
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 #: How alike a name in the environment and that of an option are, from 0 to 1, where the one was meant for the other;
 #: `SCORELINE_PORT`, which Kubernetes sets in the pods beside a service, is 0.6 times like `SCORELINE_FORMAT`.
 MISSPELT = 0.85
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 
 class Parsed(click.ParamType[Any]):

@@ -19,8 +19,6 @@ from ..errors import BundleError
 from .program import referenced
 
 PACK, PAD = "rnn.pack_padded_sequence", "rnn.pad_packed_sequence"
-#: What torch.export does not follow, whatever else a module does; torch.fx has a better reason to refuse it.
-NEVER_EXPORTED = ("pack_padded_sequence", "pad_packed_sequence")
 _RECURRENT = {"RNN", "GRU", "LSTM"}
 _TO_HOST = {"cpu", "numpy", "tolist"}
 
@@ -50,6 +48,8 @@ def pad_packed_sequence(sequence: rnn.PackedSequence, *args: Any, **kwargs: Any)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {PACK: pack_padded_sequence, PAD: pad_packed_sequence}
+#: What torch.export does not follow, whatever else a module does; torch.fx has a better reason to refuse it.
+NEVER_EXPORTED = tuple(function.__name__ for function in FUNCTIONS.values())
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from .user_lines import line_in_forward, line_of_error
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "function", "call_method": "method"}
+#: The arguments of `to` that move a tensor to the CPU, as text.
 _CPU = ("('cpu',)", "(device(type='cpu'),)")
 #: torch.fx patches nn.Module while it traces.
 _TRACE_LOCK = Lock()

@@ -1,7 +1,7 @@
 """Check that a file has every feature column once and with a usable type. Columns are matched by name."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 import pyarrow as pa
@@ -26,7 +26,9 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
     times = Counter(schema.names)
     missing = [feature.name for feature in features if feature.name not in times]
     if missing:
-        hint = _similar_hint(missing, times, features) or _header_hint(schema, features, text)
+        known = {feature.name for feature in features}
+        hint = similar_hint(missing, [name for name in times if name not in known])
+        hint = hint or _header_hint(schema, features, text)
         if times and not hint:
             hint = f"; the columns are {listed(list(times), 8)}"
         what = "feature column" if len(missing) == 1 else "feature columns"
@@ -103,10 +105,8 @@ def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source
         )
 
 
-def _similar_hint(missing: Sequence[str], names: Iterable[str], features: Sequence[Feature]) -> str:
-    """A column that may be one of the missing features."""
-    known = {feature.name for feature in features}
-    others = [name for name in names if name not in known]
+def similar_hint(missing: Sequence[str], others: Sequence[str]) -> str:
+    """Another column that may be one of the missing ones; empty if none is like them."""
     like = [n for n in others for m in missing if n.strip().lower() == m.strip().lower()]
     like = like or [name for one in missing for name in get_close_matches(one, others, n=1)]
     return f"; {like[0]!r} is there, and names are matched exactly" if like else ""

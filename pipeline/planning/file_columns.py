@@ -9,7 +9,7 @@ import pyarrow as pa
 from ...schemas.bundle import BundleManifest
 from ..bundle.columns import output_fields
 from ..errors import ColumnError, listed, repeated
-from ..inputs.columns import check_columns
+from ..inputs.columns import check_columns, similar_hint
 from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
@@ -101,10 +101,8 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
         wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
     for name in wanted:
         if name not in times:
-            like = [one for one in times if one.strip().lower() == name.strip().lower()]
-            hint = f"{like[0]!r} is there, and names are matched exactly" if like else ""
-            hint = hint or f"the columns are {listed(list(times), 8)}"
-            raise ColumnError(f"{partition.name}: column {name!r} is missing; {hint}")
+            hint = similar_hint([name], list(times)) or f"; the columns are {listed(list(times), 8)}"
+            raise ColumnError(f"{partition.name}: column {name!r} is missing{hint}")
         if times[name] > 1:
             raise ColumnError(
                 f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"

@@ -15,7 +15,7 @@ from ...schemas.heads import AnyHead
 from ...schemas.inputs import TextInput
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows, is_within
 from ..bundle.golden import Raw as Stored
-from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, one_line
+from ..errors import BundleError, GoldenMismatchError, ModelFailedError
 from ..features.kinds import kind_of
 from ..features.text_encoder import TextEncoder
 from ..model.devices import Cpu
@@ -26,7 +26,7 @@ from ..records import Sequences as Steps
 from ..scoring.block import Block
 from ..scoring.line import compose
 from ..scoring.loaded import LoadedBundle, on_device
-from ..scoring.replay import raw_and_columns, settle_layout
+from ..scoring.replay import model_failures, raw_and_columns, settle_layout
 from ..tasks.decode import decode_head, raw_arrays
 from ..tasks.tasks import task_of
 from .draft import Draft
@@ -180,11 +180,14 @@ def _rehearse_lengths(loaded: LoadedBundle, golden: GoldenRows) -> None:
         with suppress(ModelFailedError):
             alone.append(_run(loaded, one))
             kept.append(one)
-    both = {name: in_row_order([one[name] for one in kept], []) for name in inputs} if kept else {}
-    found = _run(loaded, both) if kept else {}
-    passes.together, passes.extra = False, EXTRA_STEPS
-    padded = _run(loaded, both) if kept else {}
-    passes.extra = 0
+    found: dict[str, Stored] = {}
+    padded: dict[str, Stored] = {}
+    if kept:
+        both = {name: in_row_order([one[name] for one in kept], []) for name in inputs}
+        found = _run(loaded, both)
+        passes.together, passes.extra = False, EXTRA_STEPS
+        padded = _run(loaded, both)
+    passes.together, passes.extra = False, 0
     for raws, problem in ((found, MIXED), (padded, PADDING)):
         for name, raw in raws.items():
             if not all(_rows_match(one[name], raw, row, row + 1) for row, one in enumerate(alone)):
@@ -205,13 +208,8 @@ def _shortened(inputs: Inputs, row: int, share: float) -> Inputs:
 
 def _run(loaded: LoadedBundle, inputs: Inputs) -> dict[str, Stored]:
     """The raw outputs. Raises ModelFailedError if the model fails."""
-    try:
-        made = loaded.members.run(inputs)
-    except (ScorelineError, MemoryError):
-        raise
-    except Exception as error:  # whatever a model raises
-        raise ModelFailedError(f"the model fails: {one_line(error)}") from error
-    return raw_arrays(loaded.manifest.heads, made)
+    with model_failures():
+        return raw_arrays(loaded.manifest.heads, loaded.members.run(inputs))
 
 
 def _rows_match(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:

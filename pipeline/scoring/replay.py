@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +28,7 @@ from .line import compose, execute
 
 if TYPE_CHECKING:
     from ...schemas.bundle import BundleManifest
-    from .batches import DecodedBatch, RawBatch
+    from .batches import DecodedBatch
     from .loaded import LoadedBundle
 
 
@@ -52,7 +54,8 @@ def raw_and_columns(loaded: LoadedBundle, features: pa.RecordBatch) -> tuple[dic
     forward = [stage.name for stage in stages].index("forward")
     block = execute(stages[:forward], line.load(Block(batch=features)))
     num_rows = block.need_features().num_kept
-    raw = _run_together(loaded, block) if num_rows else loaded.no_rows()
+    with model_failures():
+        raw = loaded.run(block.need_sent()) if num_rows else loaded.no_rows()
     for head in manifest.heads:
         output = raw.heads[head.name]
         if isinstance(output, Tensor):
@@ -61,12 +64,14 @@ def raw_and_columns(loaded: LoadedBundle, features: pa.RecordBatch) -> tuple[dic
     return raw_arrays(manifest.heads, raw.heads), block.need_decoded()
 
 
-def _run_together(loaded: LoadedBundle, block: Block) -> RawBatch:
+@contextmanager
+def model_failures() -> Iterator[None]:
+    """Raise ModelFailedError for whatever a model raises in the block."""
     try:
-        return loaded.run(block.need_sent())
+        yield
     except (ScorelineError, MemoryError):
         raise
-    except Exception as error:  # whatever a model raises
+    except Exception as error:
         raise ModelFailedError(f"the model fails: {one_line(error)}") from error
 
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from ....schemas.inputs import Feature
 from ...arrays import filled, to_numpy
 from ...arrow_types import Problems
-from ...nested import take
+from ...nested import converted, without_dictionaries
 from ...records import Lists
 from .integers import integer_cells
 from .numbers import number_cells
@@ -18,8 +18,7 @@ from .text import text_cells
 
 def list_cells(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
     """Check that each list has at least one step, and a value at every step. Steps are counted from 0."""
-    if pa.types.is_dictionary(array.type):
-        array = take(array.dictionary, array.indices)
+    array = converted(array, without_dictionaries(array.type))
     known = to_numpy(array.is_valid())
     problems = [(row, "is null") for row in np.flatnonzero(~known).tolist()]
     flat, lengths = pa.nulls(0), np.zeros(len(array), dtype=np.int64)

@@ -21,9 +21,7 @@ def without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
 
 def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
     """Text, unchanged."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    array = array.cast(pa.large_string())
+    array = converted(array, without_dictionaries(array.type)).cast(pa.large_string())
     if not array.null_count or feature.nulls == "keep":
         return array, []
     nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()

@@ -18,6 +18,14 @@ def test_text_in_any_layout(arrow_type: pa.DataType) -> None:
     assert problems == [(1, "is null")]
 
 
+def test_a_dictionary_of_views() -> None:
+    """Which Arrow cannot decode."""
+    words = pa.array(["a", "", None], pa.string_view())
+    array = pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 2], pa.int8()), words)
+    values, problems = text_cells(array, Feature(name="a", dtype="text"))
+    assert (values.to_pylist(), problems) == (["", "a", None, None], [(2, "is null"), (3, "is null")])
+
+
 def test_nulls_that_are_kept() -> None:
     values, problems = text_cells(pa.array(CELLS), Feature(name="a", dtype="text", nulls="keep"))
     assert (values.to_pylist(), problems) == (CELLS, [])
