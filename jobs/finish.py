@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .terminal.options import flag, flags
+from .terminal.options import flag, flags, refuse_misspelt_variables
 
 
 @click.command(context_settings={"show_default": True})
@@ -31,6 +31,7 @@ def finish(output: str, **options: Any) -> int:
     from .terminal.logs import EventLog, configure, shows_json
     from .terminal.tables import answer, stage_table, where
 
+    refuse_misspelt_variables()
     run_id = options["run_id"] or uuid.uuid4().hex[:12]
     log = EventLog(configure(options["log_format"], options["log_level"], run_id))
     manifest = finish_output(

@@ -59,7 +59,7 @@ def block_size(
     pass_rows = max(fewest, min(rows, power_of_two(PASS_BYTES[device_type] // (4 * widest))))
     reason = (
         f"blocks of {counted(num_features, 'column')} take {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest"
-        f" layer of {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows} rows on"
+        f" layer of {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows:,} rows on"
         f" {device_type}"
     )
     return BlockSize(rows=rows, pass_rows=pass_rows, reason=reason)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import TextInput
+from ...schemas.steps import OrdinalStep
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows, is_within
 from ..bundle.golden import Raw as Stored
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
@@ -112,6 +113,7 @@ def _rehearse(
     loaded = on_device(manifest, members, Cpu(), encoders=encoders)
     padded = [kind.entry for kind in map(kind_of, manifest.inputs) if kind.masked]
     _refuse_pads(loaded)
+    _refuse_vocabularies(loaded)
     try:
         settle_layout(loaded, golden)
         if padded:
@@ -154,6 +156,22 @@ def _refuse_pads(loaded: LoadedBundle) -> None:
             raise BundleError(
                 f"pad {entry.pad} (input {entry.name!r}) is outside the embedding's range 0–{size - 1}; {PADS}"
             )
+
+
+def _refuse_vocabularies(loaded: LoadedBundle) -> None:
+    """Raise BundleError for a vocabulary with more words than its Embedding has rows: a run would reject every row with
+    one of the others, and the sample may contain none of them."""
+    for step in loaded.manifest.steps:
+        if not isinstance(step, OrdinalStep):
+            continue
+        for feature, output, encoding in zip(step.features, step.outputs, step.encodings, strict=True):
+            size, codes = loaded.limits.get(output), encoding.codes
+            if size is not None and codes and max(codes) >= size:
+                word = encoding.categories[codes.index(max(codes))]
+                raise BundleError(
+                    f"column {loaded.sources[feature]!r}: {word!r} of its vocabulary is {max(codes):.0f}, outside the"
+                    f" embedding's range 0–{size - 1}; use the vocabulary that the model was trained with"
+                )
 
 
 def _rehearse_padding(loaded: LoadedBundle, golden: GoldenRows) -> None:

@@ -146,6 +146,12 @@ class TestOptions:
         closed(score(iris_file), 2, f"{variable} has no effect; use {meant}, or remove it")
         assert visible(tmp_path / "out") == []
 
+    def test_finish_refuses_a_misspelt_variable(
+        self, scoreline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SCORELINE_MAX_DRIFTS", "1")
+        closed(scoreline("finish", tmp_path), 2, "SCORELINE_MAX_DRIFTS has no effect; use SCORELINE_MAX_DRIFT, or")
+
     def test_other_variables_are_the_users(
         self, score: Command, iris_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

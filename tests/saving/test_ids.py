@@ -225,3 +225,35 @@ def test_vocabularies_match_their_columns(tmp_path: Path, inputs: Any, says: str
         return
     with pytest.raises(BundleError, match=says):
         save_bundle(tmp_path / "b", model, inputs=inputs, task=Multiclass(["a", "b", "c"]), sample=sample)
+
+
+class Lookup(nn.Module):
+    """Scores of ids, or of lists of them, by an embedding of three rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(3, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.rows(ids).sum(1)
+
+
+WORDS = ["a", "b", "c", "d"]
+LOOKUPS = {
+    "table": {"inputs": Table(["word"], vocabularies={"word": WORDS})},
+    "list": {"inputs": TokenSequence("words", vocabulary=WORDS, longest=2)},
+    "encoder": {"inputs": Table(["word"]), "scaler": OrdinalEncoder(categories=[WORDS])},
+}
+
+
+@pytest.mark.parametrize("given", LOOKUPS.values(), ids=list(LOOKUPS))
+def test_vocabularies_fit_their_embedding(tmp_path: Path, given: dict[str, Any]) -> None:
+    """The sample has none of the words that the embedding lacks, which would all be rejected."""
+    sample = pa.table({"word": ["a", "b", "c"], "words": [["a"], ["b", "c"], ["c"]]})
+    if "scaler" in given:
+        given["scaler"].fit(sample.select(["word"]).to_pandas())
+    with pytest.raises(
+        BundleError, match=r"column 'words?': 'd' of its vocabulary is 3, outside the embedding's range 0–2"
+    ):
+        save_bundle(tmp_path / "b", Lookup(), **given, task=Regression(), sample=sample)
+    assert not (tmp_path / "b").exists()

@@ -117,7 +117,7 @@ def test_the_log_names_the_limits_of_a_run(iris: Example, tmp_path: Path, scorel
     assert start["cores_limited_by"]
     assert (loaded["batch_rows"], loaded["batch_reason"]) == (
         32768,
-        "blocks of 4 columns take 1 MiB, and a widest layer of 32 takes 2 MiB in a pass of 16384 rows on cpu",
+        "blocks of 4 columns take 1 MiB, and a widest layer of 32 takes 2 MiB in a pass of 16,384 rows on cpu",
     )  # fmt: skip
     assert loaded["folded_layers"] == 2
     assert json.loads((tmp_path / "o" / "_scoreline" / "run.json").read_text())["options"]["batch_rows"] == 32768
