@@ -11,6 +11,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from ..errors import BundleError, dtype_text, one_line
 
+#: Numbers of rows for which a module is compared with its only child.
+_ROWS = (1, 3, 300)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 
 
@@ -18,7 +20,8 @@ def frozen_copy(model: Any) -> nn.Module:
     """A copy in eval mode on the CPU, which capturing and scoring a sample may change.
 
     Wrappers (torch.compile, DataParallel, AveragedModel) are removed. Weights that are computed
-    for every pass, by weight_norm and other parametrizations, are replaced by their value.
+    for every pass, by weight_norm and other parametrizations, are replaced by their value. Ghost batch normalization,
+    which cuts a batch into parts for training, is its BatchNorm.
 
     Raises:
         BundleError: not a module, one that cannot be copied or has no weights yet, or parameters that are not float32.
@@ -43,6 +46,8 @@ def frozen_copy(model: Any) -> nn.Module:
     with torch.no_grad():
         for module in frozen.modules():
             _compute_weights(module)
+            if _is_ghost_norm(module):
+                module.__class__ = _Norm
     dtypes = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
     if dtypes:
         raise BundleError(f"the model's parameters are {dtype_text(dtypes.pop())}; call model.float() before saving")
@@ -59,6 +64,34 @@ def unwrapped(model: Any) -> Any:
             model = model.module
         else:
             return model
+
+
+class _Norm(nn.Module):
+    """A module that passes its input on to its only child."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The child's output."""
+        (norm,) = self.children()
+        return norm(x)  # type: ignore[no-any-return]
+
+
+def _is_ghost_norm(module: nn.Module) -> bool:
+    """Whether a module has only a BatchNorm, and the output of that for any number of rows, like those of TabNet
+    (https://arxiv.org/abs/1705.08741): as many parts as its number of rows says cannot be a graph."""
+    children = list(module.children())
+    if len(children) != 1 or isinstance(module, nn.Sequential) or module._forward_hooks or module._forward_pre_hooks:
+        return False
+    norm = children[0]
+    if not isinstance(norm, nn.BatchNorm1d) or norm.running_mean is None:
+        return False
+    try:
+        for rows in _ROWS:
+            x = torch.linspace(-3, 3, rows * norm.num_features).reshape(rows, norm.num_features)
+            if not torch.equal(module(x), norm(x)):
+                return False
+    except Exception:  # it takes something else
+        return False
+    return True
 
 
 def _results_of_training(model: nn.Module) -> dict[int, Tensor]:

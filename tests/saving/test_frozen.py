@@ -1,9 +1,12 @@
 """A module without what surrounds it in training: wrappers, computed weights, tensors of the last pass."""
 
+from math import ceil
 from typing import Any
 
 import pytest
 import torch
+from scoreline.pipeline.graph.interpreter import build
+from scoreline.pipeline.graph.trace import trace
 from scoreline.pipeline.saving.frozen import frozen_copy, unwrapped
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
@@ -69,6 +72,35 @@ def test_computed_weights_are_replaced_by_their_value(norm: Any) -> None:
         torch.testing.assert_close(found(X), model.eval()(X))
     assert list(model.state_dict()) == names
     model.train()(X).sum().backward()
+
+
+class Parts(nn.Module):
+    """Ghost batch normalization: statistics of parts of a batch, whose number depends on its rows."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.bn, self.factor = nn.BatchNorm1d(3), factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * torch.cat([self.bn(part) for part in x.chunk(ceil(len(x) / 2))])
+
+
+def test_ghost_normalization_is_its_batchnorm() -> None:
+    """In eval mode, the parts do not matter, and a graph cannot have as many as there are rows."""
+    model = nn.Sequential(Parts(), nn.Linear(3, 2)).train()
+    model(X)
+    found = frozen_copy(model)
+    graph, tensors = trace(found)
+    for rows in (1, 3, 4):
+        with torch.no_grad():
+            torch.testing.assert_close(build(graph, tensors)(X[:rows]), model.eval()(X[:rows]))
+    assert list(found.state_dict()) == list(model.state_dict())
+    assert type(model[0]) is Parts
+
+
+def test_a_module_that_changes_the_output_of_its_batchnorm_stays() -> None:
+    """However similar it is to ghost normalization."""
+    assert type(frozen_copy(nn.Sequential(Parts(factor=1.001)))[0]) is Parts
 
 
 def test_tensors_of_a_training_pass_are_copied_as_values() -> None:
