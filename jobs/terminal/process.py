@@ -19,10 +19,12 @@ _DEFAULT_THRESHOLD = gc.get_threshold()
 def tune() -> None:
     """Install the streams and the signal watchdog, and tune the garbage collector for a long import and the allocator
     for few large arrays. Unless the user has set their number, numpy gets no threads of its own for products of
-    matrices: they wait for work by running, 0.1 s for each core at every start (measured)."""
+    matrices: they wait for work by running, 0.1 s for each core at every start (measured). torch's compiler
+    keeps its advice for those who write models, which it logs in a format of its own."""
     streams.install()
     signals.guard()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("TORCH_LOGS", "-dynamo,-inductor")
     gc.set_threshold(GC_THRESHOLD)
     keep_freed_memory()
 

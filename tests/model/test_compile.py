@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from torch import Tensor, nn
 
 from conftest import Example, Result
+from packing_helper import last_states
+from scoreline import Regression, TokenSequence, save_bundle
 
 Command = Callable[..., Result]
 #: Compile without vector instructions: torch would try the compiler with each set of them, which takes longer than to
@@ -40,6 +44,32 @@ def test_compiled_models_give_the_same_predictions(
     assert first["prediction"] == second["prediction"]
     assert first["row_id"] == second["row_id"]
     np.testing.assert_allclose(first["probability_0"], second["probability_0"], atol=1e-6)
+
+
+class Packing(nn.Module):
+    """Packs its lists, which torch compiles in parts, and gives advice about that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.turn, self.out = nn.Embedding(9, 2), nn.GRU(2, 2, batch_first=True), nn.Linear(2, 1)
+
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
+        return self.out(last_states(self.turn, self.words(words), lengths))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
+def test_the_compiler_writes_nothing_of_its_own(process: Command, tmp_path: Path) -> None:
+    """Each line is an event, from workers too."""
+    rows = pa.table({"words": [[1, 2, 3], [4], [5, 6]] * 20})
+    inputs = TokenSequence("words", longest=4, mask="lengths")
+    save_bundle(tmp_path / "b", Packing().eval(), inputs=inputs, task=Regression(), sample=rows)
+    pq.write_table(rows, tmp_path / "in.parquet")
+    words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    result = process(*words, "--compile", "--engine", "processes", **SCALAR)
+    assert result.code == 0, result.err
+    assert [json.loads(line)["event"] for line in result.err.splitlines()][-1] == "run_ended"
+    assert result.event("bundle_loaded")["compiled"] is True
 
 
 @pytest.mark.slow
