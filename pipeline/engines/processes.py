@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from threading import Lock, RLock, Thread
+from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
@@ -230,10 +230,6 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     """Execute calls until the run closes the connection. If the run dies, the worker ends at once, since another run
     may take over the output."""
     Thread(target=_end_with_parent, daemon=True).start()
-    if setup.job.compile:  # torch makes a progress bar, whose lock would be one between processes, and stay behind
-        from tqdm import tqdm
-
-        tqdm.set_lock(RLock())
     worker = Worker(setup)
     while True:
         try:

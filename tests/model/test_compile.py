@@ -60,13 +60,13 @@ class Packing(nn.Module):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
 def test_the_compiler_writes_nothing_of_its_own(process: Command, tmp_path: Path) -> None:
-    """Each line is an event, from workers too."""
+    """Each line is an event."""
     rows = pa.table({"words": [[1, 2, 3], [4], [5, 6]] * 20})
     inputs = TokenSequence("words", longest=4, mask="lengths")
     save_bundle(tmp_path / "b", Packing().eval(), inputs=inputs, task=Regression(), sample=rows)
     pq.write_table(rows, tmp_path / "in.parquet")
     words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
-    result = process(*words, "--compile", "--engine", "processes", **SCALAR)
+    result = process(*words, "--compile", **SCALAR)
     assert result.code == 0, result.err
     assert [json.loads(line)["event"] for line in result.err.splitlines()][-1] == "run_ended"
     assert result.event("bundle_loaded")["compiled"] is True
