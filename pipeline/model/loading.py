@@ -25,12 +25,11 @@ from ..graph.interpreter import build
 from ..graph.optimise import prepare
 from .exact_layers import use_exact_gelu
 from .example import flat_nodes
+from .onnx_audit import refuse_unsafe
 from .onnx_maps import without_zip_maps
 from .onnx_runtime import import_onnxruntime
 from .weights import read_weights
 
-#: The bytes with which an ONNX file, a protocol buffer, refers to another file: the key `location` of external data.
-EXTERNAL = b"\x0a\x08location\x12"
 CPU = torch.device("cpu")
 #: The dtypes that inputs are converted to, by onnxruntime's name: tables are float32, but some models take float64.
 _DTYPES = {"tensor(double)": np.float64}
@@ -121,11 +120,7 @@ class OnnxModel(nn.Module):
             raise BundleError(
                 "the bundle contains an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"
             ) from error
-        if EXTERNAL in data:
-            raise BundleError(
-                "the ONNX file keeps its weights in another file, which the bundle's digests do not cover; export it"
-                " with external_data=False"
-            )
+        refuse_unsafe(data)
         data, self._keys = without_zip_maps(data)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
