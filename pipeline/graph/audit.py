@@ -6,6 +6,7 @@ from typing import Any
 from ...schemas.graph import DictArg, DtypeArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
 from ..errors import BundleError
 from . import operations
+from .effects import audit_effects
 from .operators import argument_types, operators, sets_storage
 from .packing import audit_packing
 
@@ -33,6 +34,7 @@ def audit(graph: Graph) -> None:
             _audit_operator(node, devices)
         else:
             _audit_target(node, graph, devices)
+        audit_effects(node)
         _audit_references([node.args, node.kwargs], known, node.name)
         known.add(node.name)
     _audit_references(graph.output, known, "output")
@@ -67,6 +69,8 @@ def _audit_target(node: Node, graph: Graph, devices: Collection[str]) -> None:
         raise BundleError(
             f"graph.json: node {node.name!r} calls the {node.op} {node.target!r}, which is not on the allow-list"
         )
+    if node.target in ("torch.where", "where") and len(node.args) + len(node.kwargs) != 3:
+        raise BundleError(f"graph.json: node {node.name!r} calls {node.target}, whose result then depends on values")
     misplaced = [
         name
         for name, value in node.kwargs.items()

@@ -46,7 +46,8 @@ def most_numbers(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
     tensors = list(tensors_of([*args, *kwargs.values()]))
     if name in _AS_FIRST:
         return tensors[0].numel() if tensors else 0
-    return broadcast_size([tensor.shape for tensor in tensors])
+    # over an empty dimension, a sum has results where it has no operands
+    return broadcast_size([[max(1, size) for size in tensor.shape] for tensor in tensors])
 
 
 def depends_on_values(name: str, args: Sequence[Any], kwargs: Kwargs) -> bool:

@@ -149,13 +149,6 @@ def _selected(index: Any, indices: tuple[int, ...]) -> tuple[int, ...] | None:
     return None
 
 
-def overwrites(graph: Graph) -> bool:
-    """Whether a model may overwrite its inputs: one of its layers or operators works in place."""
-    in_place = any(layer.args.get("inplace") is True for layer in graph.layers.values())
-    operators = ("operator.iadd", "operator.imul", "operator.isub", "operator.itruediv")
-    return in_place or any(node.target in operators for node in graph.nodes)
-
-
 def last_activation(graph: Graph, output: int | str) -> str | None:
     """`Sigmoid`, `Softmax` or `LogSigmoid` where an output ends in one, ignoring changes of shape."""
     nodes = {node.name: node for node in graph.nodes}

@@ -31,11 +31,13 @@ _RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
 EXAMPLE_ROWS, EXAMPLE_STEPS = 3, 5
 
 
-def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
+def build(graph: Graph, tensors: Mapping[str, Tensor], overwriting: Collection[str] = ()) -> "GraphModel":
     """Build the module that a graph describes, in eval mode on the CPU.
 
     Args:
         tensors: every tensor the graph names, no more and no fewer.
+        overwriting: the nodes that may overwrite their first argument. What the graph itself says of that is not relied
+            on: it may be an input or a weight.
 
     Raises:
         BundleError: an operation that is not on the lists, a tensor that is missing, extra or misshapen.
@@ -43,7 +45,7 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
     try:
         audit_counts(graph, len(tensors))
         audit(graph)
-        model = GraphModel(graph)
+        model = GraphModel(graph, overwriting)
     except RecursionError as error:
         raise BundleError("graph.json: a path or an argument is nested too deeply") from error
     _load_tensors(model, tensors)
@@ -54,19 +56,20 @@ class GraphModel(nn.Module):
     """Interprets a graph, node by node. Its layers and tensors keep the names they had in training, so it adds
     only two attributes. `_sizes`: computes how much memory a pass takes, before it runs."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, overwriting: Collection[str] = ()) -> None:
         super().__init__()
+        copying = {node.target for node in graph.nodes if node.op == "layer" and node.name not in overwriting}
         for path, layer in graph.layers.items():
             parent, _, name = path.rpartition(".")
             namespace = _namespace(self, parent)
-            namespace.add_module(_free(namespace, path, name), _layer(path, layer))
+            namespace.add_module(_free(namespace, path, name), _layer(path, layer, overwriting=path not in copying))
         paths = dict.fromkeys(node.target for node in graph.nodes if node.op == "tensor")
         loose = tuple(path for path in paths if _owner(self, path) is None)
         for path in loose:
             parent, _, name = path.rpartition(".")
             namespace = _namespace(self, parent)
             namespace.register_buffer(_free(namespace, path, name), None)
-        steps = tuple(_step(self, node, frees) for node, frees in with_frees(graph))
+        steps = tuple(_step(self, node, frees, node.name in overwriting) for node, frees in with_frees(graph))
         self._program = Program(tuple(graph.inputs), steps, decoded(graph.output), loose)
         self._sizes = Sizes()
 
@@ -184,15 +187,26 @@ def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
         _namespace(model, parent)._buffers[name] = tensors[path]
     try:
         model.load_state_dict(dict(tensors), strict=True, assign=True)
-    except RuntimeError as error:
+        for layer in model.modules():
+            if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
+                _shorten_rows(layer, layer.max_norm)
+    except (RuntimeError, TypeError) as error:
         raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
 
 
-def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> Step:
+def _shorten_rows(layer: nn.Embedding, max_norm: float) -> None:
+    """Shorten the rows of an Embedding with `max_norm` once, as it does with those that it looks up."""
+    rows = layer.weight.detach().clone()
+    if rows.numel():
+        torch.embedding_renorm_(rows, torch.arange(len(rows)), max_norm, layer.norm_type)
+    layer.weight, layer.max_norm = nn.Parameter(rows, requires_grad=False), None
+
+
+def _step(model: GraphModel, node: Node, frees: tuple[str, ...], overwriting: bool) -> Step:
     runs: dict[str, Callable[[str], Callable[..., Any]]] = {
         "layer": lambda path: _Late(model, path),
         "tensor": lambda path: lambda: _tensor(model, path),
-        "function": operations.FUNCTIONS.__getitem__,
+        "function": (operations.OVERWRITING if overwriting else operations.FUNCTIONS).__getitem__,
         "method": operations.METHODS.__getitem__,
         "attribute": operations.ATTRIBUTES.__getitem__,
         "operator": lambda name: checked().get(name) or operators()[name],
@@ -266,8 +280,10 @@ def _free(module: nn.Module, path: str, name: str) -> str:
     return name
 
 
-def _layer(path: str, layer: Layer) -> nn.Module:
+def _layer(path: str, layer: Layer, *, overwriting: bool) -> nn.Module:
     arguments = {name: decoded(value) for name, value in layer.args.items()}
+    if "inplace" in arguments and not overwriting:
+        arguments["inplace"] = False
     made = operations.LAYERS[layer.type]
     try:
         with torch.device("meta"):  # shapes only: no memory, no random numbers drawn

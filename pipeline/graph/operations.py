@@ -67,6 +67,8 @@ _OPERATORS = (
 
 #: Operators that could run forever on numbers or text from a file.
 _ARITHMETIC = {"add", "floordiv", "iadd", "imul", "isub", "itruediv", "mod", "mul", "pow", "sub", "truediv"}
+#: Operators that overwrote their first argument in the model.
+_IN_PLACE = {f"operator.{name}" for name in ("iadd", "imul", "isub", "itruediv")}
 _LARGEST = 2**63
 #: The most entries of a shape or list of tensors that is concatenated from others.
 _LONGEST = 1 << 12
@@ -78,10 +80,14 @@ def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*args: Any) -> Any:
         if any(isinstance(arg, torch.Tensor) for arg in args):
+            if not all(isinstance(arg, torch.Tensor | int | float) for arg in args):
+                raise ValueError(f"{function.__name__} of {[type(arg).__name__ for arg in args]}")
             return function(*args)
         if function is operator.add and all(isinstance(arg, tuple | list) for arg in args):
             if sum(map(len, args)) > _LONGEST:
                 raise ValueError(f"a list of more than {_LONGEST} entries")
+            if any(isinstance(entry, tuple | list) for arg in args for entry in arg):  # they could double at each node
+                raise ValueError("lists within lists")
             return function(*args)
         if not all(isinstance(arg, int | float) and abs(arg) < _LARGEST for arg in args):
             raise ValueError(f"{function.__name__} of {[type(arg).__name__ for arg in args]}")
@@ -90,6 +96,19 @@ def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args)
 
     return guarded
+
+
+def _without_overwriting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What an operator such as `+=` computes, as a new tensor of the same dtype: the one that it would overwrite may be
+    a weight, or a view of one."""
+    computed = getattr(operator, function.__name__.removeprefix("i"))
+
+    @functools.wraps(function)
+    def run(one: Any, other: Any) -> Any:
+        made = computed(one, other)
+        return made.to(one.dtype) if isinstance(one, torch.Tensor) else made
+
+    return run
 
 
 #: Functions that make a tensor from sizes alone, on the device of the inputs.
@@ -107,9 +126,12 @@ _PLAIN = {
     "math.log": math.log,
 }
 _GUARDED = {f"operator.{name}" for name in _ARITHMETIC} | {f"torch.{name}" for name in _SIZES}
+_RUN = {**_PLAIN, **{name: _without_overwriting(_PLAIN[name]) for name in _IN_PLACE}}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: _on_tensors_and_sizes(function) if name in _GUARDED else function for name, function in _PLAIN.items()
+    name: _on_tensors_and_sizes(function) if name in _GUARDED else function for name, function in _RUN.items()
 }
+#: The same functions where they may overwrite it.
+OVERWRITING = {name: _on_tensors_and_sizes(_PLAIN[name]) for name in _IN_PLACE}
 _METHOD_ONLY = (
     "bool", "clone", "contiguous", "detach", "dim", "double", "expand", "expand_as", "float", "int", "long",
     "masked_fill", "new_full", "new_ones", "new_zeros", "numel", "repeat", "size", "t", "to", "type_as",

@@ -68,7 +68,7 @@ _REFUSED_TYPES = ("Dict[", "Dimname", "Generator", "Storage", "Stream")
 #: Overloads whose result has a size that depends on values.
 _BY_VALUES = {
     *("aten.repeat_interleave.Tensor", "aten.repeat_interleave.self_Tensor"),
-    *("aten.gru.data", "aten.lstm.data", "aten.rnn_relu.data", "aten.rnn_tanh.data"),
+    *("aten.gru.data", "aten.lstm.data", "aten.rnn_relu.data", "aten.rnn_tanh.data", "aten.where.default"),
 }
 
 

@@ -80,7 +80,7 @@ class Sizes:
         """The most numbers that a pass over these inputs may hold at the same time."""
         size = sum(_numbers(tensor) for tensor in tensors)
         device = tensors[0].device.type if tensors else "cpu"
-        rows = max((tensor.shape[0] for tensor in tensors if tensor.ndim), default=1)
+        rows = max([1, *(tensor.shape[0] for tensor in tensors if tensor.ndim)])
         most = min(MOST_NUMBERS.get(device, MOST_NUMBERS["cpu"]), rows * MOST_A_ROW)
         most = max(most, min(TIMES_INPUT * size, MOST_BY_INPUT))
         if not self.of_lists:

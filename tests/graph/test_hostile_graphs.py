@@ -52,7 +52,27 @@ def layer(kind: str, *, wide: bool = True, **args: Any) -> dict[str, Any]:
 
 ALL_BUT_FIRST = {"slice": [None, None, None]}
 
+#: Many integers, and an empty tensor of which a view has a thousand million columns.
+FULL = node("n", "function", "torch.full", (), 5 * 10**8, dtype={"dtype": "int64"})
+EMPTY = [
+    node("e", "function", "operator.getitem", "@x", {"slice": [0, 0, None]}),
+    node("n", "method", "narrow", "@e", 1, 0, 1),
+    node("w", "method", "expand", "@n", -1, 10**9),
+]
+
 GRAPHS: dict[str, dict[str, Any]] = {
+    "list times tensor": {"nodes": [FULL, node("y", "function", "operator.mul", [1], "@n")]},
+    "text times tensor": {"nodes": [FULL, node("y", "function", "operator.imul", "a", "@n")]},
+    "formatted text": {"nodes": [node("y", "function", "operator.mod", "%3000000000s", "@x")]},
+    "list extended by a tensor": {"nodes": [node("y", "function", "operator.iadd", [1], "@x")]},
+    "sum of nothing": {"nodes": [*EMPTY, node("y", "method", "sum", "@w", 0)]},
+    "mean of nothing": {"nodes": [*EMPTY, node("y", "function", "torch.mean", "@w", 0)]},
+    "sum of nothing by an operator": {"nodes": [*EMPTY, node("y", "operator", "aten.sum.dim_IntList", "@w", [0])]},
+    "indices of what is true": {
+        "nodes": [node("o", "function", "torch.ones", [2] * 24), node("y", "function", "torch.where", "@o")]
+    },
+    "indices of what is true by an operator": {"nodes": [node("y", "operator", "aten.where.default", "@x")]},
+    "lists within lists": {"nodes": doubled(24, lambda name, of: node(name, "function", "operator.add", [of], [of]))},
     "repeat": {"nodes": [node("y", "method", "repeat", "@x", 1, HUGE)]},
     "padding of a packed sequence": {
         "nodes": [

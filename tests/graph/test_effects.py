@@ -1,0 +1,194 @@
+"""A graph computes its result, and nothing else: weights stay as they are, and no number is random. Truth is torch."""
+
+from typing import Any
+
+import pytest
+import torch
+from scoreline.pipeline.graph.effects import audit_effects
+from scoreline.pipeline.graph.interpreter import GraphModel, build
+from scoreline.pipeline.graph.operators import operators
+from scoreline.pipeline.graph.optimise import prepare
+from scoreline.pipeline.graph.trace import trace
+from scoreline.schemas.graph import Graph, Node
+from torch import Tensor, nn
+
+from scoreline import BundleError
+
+X = torch.linspace(-2, 2, 12).reshape(3, 4)
+
+
+def ref(name: str) -> dict[str, str]:
+    return {"node": name}
+
+
+def node(op: str, target: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    return {"name": "y", "op": op, "target": target, "args": list(args), "kwargs": kwargs}
+
+
+RNN = [ref("x"), ref("h"), [ref("w")], True, 1]
+ON: list[tuple[str, dict[str, Any]]] = [
+    ("training", node("function", "functional.dropout", ref("x"))),
+    ("training", node("function", "functional.dropout", ref("x"), 0.5, True)),
+    ("training", node("function", "functional.dropout", ref("x"), 0.5, ref("x"))),
+    ("inplace", node("function", "functional.dropout", ref("x"), 0.5, False, True)),
+    ("inplace", node("function", "functional.relu", ref("x"), True)),
+    ("inplace", node("function", "functional.threshold", ref("x"), 0, 0, 1)),
+    ("training", node("function", "functional.batch_norm", ref("x"), ref("m"), ref("v"), None, None, True)),
+    ("training", node("function", "functional.batch_norm", ref("x"), None, ref("v"), training=True)),
+    ("max_norm", node("function", "functional.embedding", ref("x"), ref("w"), None, 1.0)),
+    ("dropout_p", node("function", "functional.scaled_dot_product_attention", *[ref("x")] * 3, None, 0.5)),
+    ("dropout_p", node("function", "functional.scaled_dot_product_attention", *[ref("x")] * 3, dropout_p=ref("x"))),
+    ("dropout_p", node("operator", "aten.scaled_dot_product_attention.default", *[ref("x")] * 3, None, 0.5)),
+    (
+        "training",
+        node("operator", "aten.batch_norm.default", ref("x"), None, None, ref("m"), ref("v"), True, 1, 1, False),
+    ),
+    (
+        "use_input_stats",
+        node("operator", "aten.instance_norm.default", ref("x"), None, None, ref("m"), ref("v"), True, 1, 1, False),
+    ),
+    *(
+        ("train", node("operator", f"aten.{name}.input", *RNN, 0.5, True, False, False))
+        for name in ("gru", "rnn_relu", "rnn_tanh", "lstm")
+    ),
+]
+OFF = [
+    node("function", "functional.dropout", ref("x"), 0.5, False),
+    node("function", "functional.dropout", ref("x"), training=False),
+    node("function", "functional.relu", ref("x"), inplace=False),
+    node("function", "functional.batch_norm", ref("x"), ref("m"), ref("v")),
+    node(
+        "function", "functional.batch_norm", ref("x"), None, None, None, None, True
+    ),  # of weights, in timm's StdConv2d
+    node("function", "functional.embedding", ref("x"), ref("w"), 0),
+    node("function", "functional.scaled_dot_product_attention", *[ref("x")] * 3, is_causal=True),
+    node("operator", "aten.scaled_dot_product_attention.default", *[ref("x")] * 3, None, 0.0, True),
+    node("operator", "aten.instance_norm.default", ref("x"), None, None, None, None, True, 0.1, 1e-5, False),
+    node("operator", "aten.gru.input", *RNN, 0.5, False, False, False),
+    node("method", "relu", ref("x")),
+]
+
+
+@pytest.mark.parametrize(("name", "given"), ON, ids=[f"{given['target']}:{name}" for name, given in ON])
+def test_what_changes_tensors_or_is_random(name: str, given: dict[str, Any]) -> None:
+    """By position, by name, by default, and where another node computes it."""
+    with pytest.raises(BundleError, match=rf"^graph.json: node 'y' sets {name} of {given['target']}, which "):
+        audit_effects(Node.model_validate(given))
+
+
+@pytest.mark.parametrize("given", OFF, ids=[given["target"] for given in OFF])
+def test_what_does_not(given: dict[str, Any]) -> None:
+    audit_effects(Node.model_validate(given))
+
+
+def test_every_random_operator_has_a_switch() -> None:
+    """Those that torch marks as such; a new one must be looked at."""
+    random = {name for name, operator in operators().items() if torch.Tag.nondeterministic_seeded in operator.tags}
+    assert random == {
+        given["target"] for name, given in ON if name in ("train", "dropout_p") and given["op"] == "operator"
+    }
+
+
+CHANGES = {
+    "operator.iadd": torch.add,
+    "operator.imul": torch.mul,
+    "operator.isub": torch.sub,
+    "operator.itruediv": torch.div,
+}
+WEIGHT = {"name": "w", "op": "tensor", "target": "w"}
+VIEWS: dict[str, list[dict[str, Any]]] = {
+    "itself": [],
+    "a view": [{"name": "v", "op": "method", "target": "view", "args": [ref("w"), 1, 4]}],
+    "a transposed view": [{"name": "v", "op": "method", "target": "t", "args": [ref("w")]}],
+    "what dropout returns": [{"name": "v", "op": "layer", "target": "off", "args": [ref("w")]}],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "change", ["operator.iadd", "operator.imul", "operator.isub", "operator.itruediv", "LeakyReLU"]
+)
+@pytest.mark.parametrize("optimised", [False, True])
+def test_weights_are_never_overwritten(change: str, view: str, optimised: bool) -> None:
+    """Whatever name a graph has for them: every pass has the same result, and that of torch."""
+    own = "v" if VIEWS[view] else "w"
+    layers = {"off": {"type": "Dropout", "args": {}}} if view.startswith("what") else {}
+    if change == "LeakyReLU":
+        layers["act"] = {"type": "LeakyReLU", "args": {"inplace": True}}
+        changed = {"name": "y", "op": "layer", "target": "act", "args": [ref(own)]}
+    else:
+        changed = {"name": "y", "op": "function", "target": change, "args": [ref(own), 3.0]}
+    added = {"name": "z", "op": "function", "target": "torch.add", "args": [ref("x"), ref("y")]}
+    nodes = [WEIGHT, *VIEWS[view], changed, added]
+    graph = Graph.model_validate({"inputs": ["x"], "layers": layers, "nodes": nodes, "output": ref("z")})
+    weights = {"w": torch.tensor([-4.0, -1.0, 2.0, 8.0])}
+    model = _built(graph, weights, optimised=optimised)
+    first, again = model(X), model(X)
+    assert torch.equal(first, again)
+    assert weights["w"].tolist() == [-4.0, -1.0, 2.0, 8.0]
+    wanted = CHANGES[change](weights["w"], 3.0) if change in CHANGES else nn.LeakyReLU()(weights["w"])
+    assert torch.equal(first, X + wanted)
+
+
+def _built(graph: Graph, tensors: dict[str, Tensor], *, optimised: bool) -> GraphModel:
+    if not optimised:
+        return build(graph, tensors)
+    ready = prepare(graph, tensors, frozenset())
+    return build(ready.graph, ready.tensors, ready.overwriting)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_a_result_has_the_dtype_of_what_would_be_overwritten(dtype: torch.dtype) -> None:
+    """As `x += y` has in torch."""
+    nodes = [{"name": "y", "op": "function", "target": "operator.iadd", "args": [ref("x"), ref("o")]}]
+    graph = Graph.model_validate({"inputs": ["x", "o"], "nodes": nodes, "output": ref("y")})
+    other = torch.arange(12).reshape(3, 4).to(dtype)
+    wanted = X.clone()
+    wanted += other
+    got = build(graph, {})(X, other)
+    assert got.dtype == wanted.dtype
+    assert torch.equal(got, wanted)
+
+
+class Residual(nn.Module):
+    """A block of a ResNet: one activation for all sums, each of which overwrites its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1)
+        self.norm, self.act = nn.BatchNorm2d(2), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.second(self.act(self.norm(self.first(x))))
+        out += x
+        return self.act(out)
+
+
+def test_activations_of_new_tensors_still_overwrite() -> None:
+    """The same layer at several places, each with its own decision; inputs are unchanged."""
+    torch.manual_seed(0)
+    model = Residual().eval()
+    graph, tensors = trace(model)
+    built = _built(graph, tensors, optimised=True)
+    given = torch.randn(3, 2, 5, 5)
+    before = given.clone()
+    with torch.no_grad():
+        assert torch.equal(built(given), model(before.clone()))
+    assert torch.equal(given, before)
+    assert [layer.inplace for layer in built.modules() if isinstance(layer, nn.ReLU)] == [True, True]
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0])
+def test_rows_of_an_embedding_are_shortened_once(norm_type: float) -> None:
+    """With `max_norm`, torch shortens rows when it looks them up, and changes the weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(6, 3, max_norm=0.7, norm_type=norm_type), nn.Flatten()).eval()
+    graph, tensors = trace(model)
+    kept = {name: tensor.clone() for name, tensor in tensors.items()}
+    built = build(graph, tensors)
+    indices = torch.tensor([[0, 5], [3, 3], [1, 0]])
+    got = built(indices)
+    with torch.no_grad():
+        assert torch.equal(got, model(indices.clone()))
+    assert torch.equal(built(indices), got)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in kept.items())
