@@ -94,7 +94,8 @@ def read_groups(file: BinaryIO, metadata: pq.FileMetaData, name: str) -> list[Gr
 
 def _group(fields: dict[int, Any]) -> Group:
     columns = fields.get(1, [])
-    assert isinstance(columns, list), "read as a list of structs"
+    if not isinstance(columns, list):
+        raise TypeError("a row group has no list of columns")
     return Group(fields.get(3, 0), [_chunk(column) for column in columns])
 
 

@@ -1,5 +1,8 @@
 """Golden rows: they are read back as written, and differences above the tolerance are named."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,6 +139,36 @@ def test_missing_columns_and_other_types_are_named() -> None:
         compare(golden(), **by(RAW, probability=pa.array([0.9, 0.5, 1.0])))
     with pytest.raises(GoldenMismatchError, match=r"\[3, 1\]"):
         compare(golden(), **by(RAW[:, :1]))
+
+
+FUZZ = """
+import random, sys
+from scoreline import BundleError
+from scoreline.pipeline.bundle.golden import read_golden
+data = open(sys.argv[1], "rb").read()
+footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+refused = 0
+for seed in range(4000):
+    draw, changed = random.Random(seed), bytearray(data)
+    for _ in range(draw.choice([1, 1, 2, 4])):
+        at = draw.randrange(footer, len(data) - 8)
+        changed[at] = draw.randrange(256) if draw.random() < 0.5 else changed[at] ^ (1 << draw.randrange(8))
+    try:
+        read_golden(bytes(changed), ["a", "b"], ["output"])
+    except BundleError as error:
+        assert "\\n" not in str(error)
+        refused += 1
+print(refused)
+"""
+
+
+def test_a_damaged_footer_does_not_end_the_process(tmp_path: Path) -> None:
+    """Arrow aborts where it reads the metadata of a column chunk that is damaged."""
+    (tmp_path / "golden.parquet").write_bytes(write_golden(golden()))
+    words = [sys.executable, "-P", "-c", FUZZ, str(tmp_path / "golden.parquet")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 1000 < int(done.stdout) < 4000
 
 
 def test_invalid_files_are_refused() -> None:

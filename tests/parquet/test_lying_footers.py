@@ -1,6 +1,7 @@
 """Inconsistent footers and page headers: the file is refused by name, or the output is correct row by row."""
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.parquet.file import ParquetSource
+from scoreline.pipeline.parquet.footer import read_groups
 
 from conftest import Example, Result
 from footers import (
@@ -273,3 +275,24 @@ def test_the_footer_editor_is_lossless(tmp_path: Path, iris: Example) -> None:
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     footer: Any = decode(data, start)[0]
     assert encode(footer) == data[start:-8]
+
+
+def test_every_changed_byte_of_a_footer_is_read_or_refused() -> None:
+    """Wherever Arrow still reads the footer: a field of another type, a number that is no number."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1.0, 2.0], "b": ["x", "y"]}), sink, row_group_size=1)
+    data = sink.getvalue().to_pybytes()
+    begin = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    refused = 0
+    for at in range(begin, len(data) - 8):
+        for value in {0x0C, 0x15, 0x1C, *(data[at] ^ (1 << bit) for bit in range(6))}:
+            changed = data[:at] + bytes([value]) + data[at + 1 :]
+            try:
+                metadata = pq.ParquetFile(pa.BufferReader(changed)).metadata
+            except (OSError, pa.ArrowException):
+                continue
+            try:
+                read_groups(BytesIO(changed), metadata, "in.parquet")
+            except PartitionError:
+                refused += 1
+    assert refused > 10
