@@ -44,6 +44,17 @@ def read_run_profile(store: Store) -> RunProfile | None:
     return profile if profile.checksum == sha256(covered + _NONE) else None
 
 
+def is_intact(store: Store) -> bool:
+    """Whether profile.json is as it was written, which `read_run_profile` may not understand if another version has
+    written it."""
+    try:
+        data = store.read(PROFILE)
+    except OSError:
+        return False
+    covered, mark, checksum = data.rpartition(b'"checksum":"')
+    return bool(mark) and checksum == f'{sha256(covered + _NONE)}"}}'.encode()
+
+
 def run_before(last: RunProfile | None, content: str, layout: Layout) -> tuple[RunIdentity, list[ColumnCounts]] | None:
     """The run that a run with this content is compared with, and its totals by column: the last one, or, if that had
     the same parts, the one that it was compared with. None where it was counted in other bins.

@@ -209,7 +209,10 @@ def _predicted(profile: RunProfile) -> Iterator[Finding]:
 
 
 def _no_drift(manifest: RunManifest) -> Iterator[Finding]:
-    if manifest.options.get("profile") == "off":
+    if manifest.drift is not None:
+        title = "The figures of drift cannot be shown"
+        detail = "_scoreline/profile.json is missing or damaged. Repeat the command: nothing is scored again."
+    elif manifest.options.get("profile") == "off":
         title, detail = "Drift was not measured", "The run was made with --no-profile."
     elif manifest.status == "success":
         title, detail = "Drift was not measured", "The bundle has no reference; save it again with reference=."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ...schemas.run import RunManifest
 from ..errors import OutputLockedError, ScorelineError, StorageError, counted
 from ..events import Emitter
+from ..monitoring.run_profile import is_intact
 from ..options import ScoreJob
 from ..outputs.manifest import write_manifest
 from ..outputs.naming import rejects_name
@@ -61,6 +62,8 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects files without a part must be removed
+    if manifest.drift is not None and not is_intact(store):
+        return None  # it is written again, from the profiles in the parts
     within = manifest.rows_rejected <= job.max_rejects.allowed(manifest.rows_in)
     return manifest if within and is_within_drift(manifest.drift, job.max_drift) else None
 

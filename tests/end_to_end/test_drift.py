@@ -224,6 +224,27 @@ def test_parts_that_another_version_has_counted(
     assert 0 < profile_json(out)["sampled"] < whole
 
 
+@pytest.mark.parametrize("damage", ["torn", "edited", "removed"])
+def test_a_profile_that_cannot_be_read(score: Command, scoreline: Command, tmp_path: Path, damage: str) -> None:
+    """The report says so, and the next run writes it again without scoring."""
+    out = tmp_path / "out"
+    assert score().code == 0
+    whole, path = profile_json(out), out / "_scoreline" / "profile.json"
+    if damage == "removed":
+        path.unlink()
+    else:
+        text = path.read_text()
+        path.write_text(text[:-9] if damage == "torn" else text.replace('"partitions":', '"partitions":1', 1))
+    assert scoreline("report", out).code == 0
+    report = (out / "_scoreline" / "report.html").read_text()
+    assert "The figures of drift cannot be shown" in report
+    assert "has no reference" not in report
+    again = score()
+    assert (again.event("run_started")["to_score"], again.event("run_ended")["rows_per_s"]) == ({}, 0)
+    assert profile_json(out)["columns"] == whole["columns"]
+    assert score().event("nothing_to_do")
+
+
 def test_parts_without_a_profile(score: Command, bundle: Path, data: Path, tmp_path: Path, cancer: Example) -> None:
     """Stay valid, are reported, and are too few for --max-drift."""
     out = tmp_path / "out"
