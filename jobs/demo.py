@@ -187,6 +187,8 @@ def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> str:
 def _run(command: str, arguments: list[str], unshown: Sequence[str] = ()) -> None:
     """Print and run a command in a process of its own. `unshown`: further arguments, which are not printed."""
     answer(f"\n$ scoreline {command} {shlex.join(arguments)}\n")
-    result = subprocess.run([sys.executable, "-m", "scoreline", command, *arguments, *unshown], check=False)
+    result = subprocess.run([sys.executable, "-P", "-m", "scoreline", command, *arguments, *unshown], check=False)
     if result.returncode:
-        raise ScorelineError(f"scoreline {command} ended with exit code {result.returncode}; see its message above")
+        failed = ScorelineError(f"scoreline {command} ended with exit code {result.returncode}; see its message above")
+        failed.exit_code = max(1, result.returncode)
+        raise failed

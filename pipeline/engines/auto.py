@@ -13,7 +13,7 @@ from ..running.execute import Engine, Execution, Loaded
 from ..running.ledger import Ledger
 from ..running.local import LocalEngine
 from ..storage.uris import is_remote
-from .processes import ProcessEngine
+from .processes import ProcessEngine, cannot_start
 
 #: From so many files of at most so many bytes on, with a model of at most so many, processes are faster (measured on
 #: two cores): most of the work is done by the interpreter, and threads wait for one another.
@@ -39,7 +39,8 @@ class AutoEngine:
         return self._chosen.load(execution, plan)
 
     def _choose(self, execution: Execution, inputs: Sequence[Partition]) -> None:
-        if execution.cores.count > 1 and suit_processes(execution.job, inputs, execution.bundle.model_bytes()):
+        suited = suit_processes(execution.job, inputs, execution.bundle.model_bytes())
+        if execution.cores.count > 1 and suited and cannot_start() is None:
             self._chosen = ProcessEngine()
 
     def score(self, execution: Execution, ledger: Ledger) -> Iterable[Event]:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
-from ..errors import one_line
+from ..errors import UsageError, one_line
 from ..planning.plan import Plan
 from ..records import Partition
 from ..running.execute import Execution
@@ -34,17 +35,25 @@ from .workers import Launcher, Size, Workers
 _PROCESSES = multiprocessing.get_context("forkserver")
 #: What the server imports.
 _PRELOADED = [f"{__name__.removesuffix('processes')}preloaded"]
+_SAFE_PATH = "PYTHONSAFEPATH"
 #: Signals that a terminal sends to the whole group: they are for the run, which ends its workers.
 _FOR_THE_RUN = (signal.SIGINT, signal.SIGHUP)
 #: How a worker ends whose run has ended without it.
 ABANDONED = 70
+#: The longest path of a socket on Linux, and what `multiprocessing` appends to the temporary folder. Other folders than
+#: that of TMPDIR, for where it cannot be written to, or its path is too long.
+_LONGEST_SOCKET, _SOCKET = 107, "/pymp-12345678/listener-12345678"
+_OTHER_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run/shm")
 
 
 class ProcessEngine(WorkerEngine):
     """Workers in processes of this machine."""
 
     def begin(self, execution: Execution, inputs: Sequence[Partition]) -> None:  # noqa: ARG002 - for any inputs
-        """Start the server: importing torch takes as long as planning thousands of files."""
+        """Start the server: importing torch takes as long as planning thousands of files. Raises UsageError where
+        processes cannot be started."""
+        if (reason := cannot_start()) is not None:
+            raise UsageError(f"--engine processes cannot start processes: {reason}")
         _unsignalled(_serve_processes)
 
     def workers(self, execution: Execution, plan: Plan) -> Workers:
@@ -191,15 +200,51 @@ class _Process:
         return WorkerDiedError(f"its process ended with code {code}")
 
 
+def cannot_start() -> str | None:
+    """Why no process can be started here; None where one can."""
+    folder = os.getcwd()  # noqa: PTH109 - as `multiprocessing` does, which changes to it by this path
+    if not os.access(folder, os.X_OK):
+        return f"the working directory {folder!r} cannot be entered; cd to one that can"
+    if _socket_folder() is None:
+        return "there is no folder for their sockets; set TMPDIR to one that can be written to, with a short path"
+    return None
+
+
+def _socket_folder() -> str | None:
+    """Where `multiprocessing` can make a socket."""
+    try:
+        folders = [tempfile.gettempdir(), *_OTHER_FOLDERS]
+    except FileNotFoundError:  # there is no temporary folder
+        folders = [*_OTHER_FOLDERS]
+    fitting = (folder for folder in folders if len(os.fsencode(folder + _SOCKET)) <= _LONGEST_SOCKET)
+    return next((folder for folder in fitting if os.access(folder, os.W_OK | os.X_OK)), None)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """What the processes of `multiprocessing` need where they are started: nothing is imported from the current folder,
+    and their sockets have a folder."""
+    temporary, known = tempfile.tempdir, os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = known or "1"
+    tempfile.tempdir = _socket_folder()
+    try:
+        yield
+    finally:
+        tempfile.tempdir = temporary
+        if known is None:
+            del os.environ[_SAFE_PATH]
+
+
 def _unsignalled(call: Callable[[], None]) -> None:
     """Make a call in a thread that gets no signal of a terminal, nor do the processes that it starts. A signal
     interrupts the main thread, which does not wait any more then, but not a start halfway: a process that nobody calls
     ends."""
 
     def blocked() -> None:
-        resource_tracker.ensure_running()  # before: it unblocks signals where it starts
-        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)
-        call()
+        with _starting():
+            resource_tracker.ensure_running()  # before: it unblocks signals where it starts
+            signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)
+            call()
 
     other = ThreadPoolExecutor(1)
     try:

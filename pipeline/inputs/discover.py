@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..errors import NoInputError, UsageError
 from ..records import Partition
-from ..storage.folders import Entry, Walker, listing_error
+from ..storage.folders import Entry, Walker, broken_link, listing_error
 from ..storage.plain_files import Kind, kind_of
 from ..storage.ranges import refuse_gone_service
 from ..storage.uris import is_remote, parse_uri
@@ -65,8 +65,8 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
         Partitions sorted by name, so that the order does not depend on the file system.
 
     Raises:
-        NoInputError: the path or the version of a table does not exist, contains no input files, or a folder or bucket
-            cannot be listed.
+        NoInputError: the path or the version of a table does not exist, contains no input files or a broken link, or a
+            folder or bucket cannot be listed.
         DataError: the data files of a table are not all of its content, or do not have its columns.
         StorageError: listing a folder failed on the disk.
         UsageError: a single file of unknown format or with a hidden name, an invalid path, or a library that is needed
@@ -83,6 +83,8 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
         name = _utf8(entry.name)
         file_format = format_by_suffix(name) if format == "auto" else FORMATS[format]
         partition = _partition(entry, file_format.name) if file_format is not None and entry.kind != "other" else None
+        if partition is None and entry.kind == "nowhere" and entry.is_link:
+            raise broken_link(entry)
         if partition is None:
             ignored.append(entry)
         else:

@@ -67,6 +67,14 @@ def listing_error(path: str, error: OSError) -> ScorelineError:
     return StorageError(f"{path!r} cannot be read: {error.strerror or error}; check the {what}, then run again")
 
 
+def broken_link(entry: Entry) -> NoInputError:
+    """The error for a link to nothing that may have been a folder: its files would otherwise be treated as absent."""
+    return NoInputError(
+        f"{entry.path!r} is a broken link; it may lead to a folder of inputs, so nothing was done; mount what it leads"
+        " to, or remove it"
+    )
+
+
 @dataclass(kw_only=True, slots=True)
 class Walker:
     """A search of folders. `failed` makes the error that ends it; names for which `skip` is true are skipped.

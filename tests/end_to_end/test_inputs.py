@@ -144,6 +144,24 @@ class TestOddFiles:
         closed(score(tmp_path / "data"), 65, "b.parquet", "1 of 2")
         assert visible(tmp_path / "out") == ["a.parquet"]
 
+    @pytest.mark.parametrize("pattern", ["", "*", "*/*.parquet", "**", "**/*.parquet", "date=*/"])
+    def test_a_dangling_link_that_may_be_a_folder(
+        self, score: Command, tmp_path: Path, iris: Example, pattern: str
+    ) -> None:
+        """A folder whose mount is missing: nothing is scored, and nothing removed, as if it had no files."""
+        data, store = tmp_path / "data", tmp_path / "store"
+        for folder in (data / "date=1", store / "mounted"):
+            folder.mkdir(parents=True)
+            iris.frame.to_parquet(folder / "a.parquet", index=False)
+        (data / "date=2").symlink_to(store / "mounted")
+        assert score(data / pattern).code == 0
+        before = visible(tmp_path / "out")
+        (store / "mounted").rename(store / "away")
+        closed(score(data / pattern, "--prune"), 66, "date=2' is a broken link")
+        assert visible(tmp_path / "out") == before
+        (data / "date=2").unlink()
+        assert score(data / pattern).code == 0
+
     def test_a_header_without_its_newline(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "a.csv").write_text(",".join(["id", *iris.features]))
         assert score(tmp_path / "a.csv").code == 0

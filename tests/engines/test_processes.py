@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -347,3 +348,37 @@ def test_a_script(words: list[object], whole: dict[str, bytes], tmp_path: Path) 
     found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout.count("begun")) == (0, 1), found.stderr
     assert parts(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_an_unusual_place(words: list[object], whole: dict[str, bytes], tmp_path: Path, long: bool) -> None:
+    """A folder with modules that Python itself would import, and a temporary folder whose path is longer than that of a
+    socket may be."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for name in ("random", "string", "json", "torch", "scoreline", "pipeline", "tempfile"):
+        (folder / f"{name}.py").write_text("open('imported', 'a').write(__name__)\nraise SystemExit(9)\n")
+    temporary = tmp_path / "/".join(["a-job-of-a-cluster"] * (5 if long else 1))
+    temporary.mkdir(parents=True)
+    command = [Path(sys.executable).parent / "scoreline", *words, "--output", tmp_path / "out", "--engine", "processes"]
+    done = subprocess.run(
+        list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "imported").exists()
+    assert parts(tmp_path / "out") == whole
+    assert list(temporary.iterdir()) == []
+
+
+def test_no_folder_for_sockets(in_processes: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container whose file system cannot be written to."""
+    monkeypatch.setattr(processes, "_OTHER_FOLDERS", ())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 90)))
+    closed(in_processes(), 2, "cannot start processes: there is no folder for their sockets; set TMPDIR to one that")
+
+
+def test_a_working_directory_that_cannot_be_entered(in_processes: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of root, for another user that `sudo -u` chooses."""
+    monkeypatch.setattr(os, "getcwd", lambda: "/of/somebody/else")
+    closed(in_processes(), 2, "the working directory '/of/somebody/else' cannot be entered; cd to one that can")
