@@ -66,8 +66,11 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         refuse_misspelt_variables()
         _fill_in_dates(options)
         given = score_job(options, dialect_of(job))
+        if collector is not None:
+            collector.refuse_other_file(given.output)
         trace = _trace(options, given.engine, log)
         if trace is not None:
+            trace.refuse_other_file(given.output)
             subscribers.append(trace)
         timed = None if trace is None else trace.record
         if given.shard is not None:

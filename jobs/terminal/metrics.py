@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ...pipeline.errors import ScorelineError, one_line
+from ...pipeline.errors import ScorelineError, UsageError, one_line
 from ...pipeline.events import Event
 from ...pipeline.planning.option_values import RUN_DATE
 from ...pipeline.reporting.metrics import CommandEnd, RunMetrics, last_success
 from ...pipeline.storage.plain_files import read_plain
-from ...pipeline.storage.replaced_file import replaced_file
+from ...pipeline.storage.replaced_file import refuse_other_file, replaced_file
 from ...pipeline.storage.toml import read_toml
 from .arguments import requested
 
@@ -28,6 +28,7 @@ class MetricsFile:
         self._path = path
         self._start_s = time.monotonic()
         self._run = RunMetrics()
+        self._refused = False
 
     @classmethod
     def requested(cls, args: Sequence[str]) -> Self | None:
@@ -39,6 +40,12 @@ class MetricsFile:
         path = _path(args)
         return None if path is None or RUN_DATE in str(path) else cls(path)
 
+    def refuse_other_file(self, output: str | None) -> None:
+        """Raise UsageError if it would replace something else, or is within the output. It is not written then."""
+        self._refused = True
+        refuse_other_file(self._path, "the metrics file", b"# HELP scoreline_", output)
+        self._refused = False
+
     def __call__(self, event: Event) -> None:
         """Collect the figures of an event."""
         self._run(event)
@@ -47,10 +54,15 @@ class MetricsFile:
         """Write the file. Keeps the time of the last success over failures.
 
         Returns:
-            Why it could not be written, None if it was.
+            Why it could not be written, None if it was, or was refused.
         """
+        if self._refused:
+            return None
         try:
+            self.refuse_other_file(None)
             earlier = read_plain(self._path).decode(errors="replace")
+        except UsageError as error:
+            return one_line(error)
         except OSError:
             earlier = ""
         end = CommandEnd(

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from ..errors import StorageError
 from ..events import Event, Level
 from ..running.events import RunEnded, RunFailed, SplitPublished
-from ..storage.replaced_file import replaced_file
+from ..storage.replaced_file import refuse_other_file, replaced_file
 
 #: Spans, and marks of splits, that a trace keeps. With more, spans of one stage that begin close to each other in a
 #: thread are joined.
@@ -58,6 +58,10 @@ class Trace:
         self._splits: list[tuple[float, SplitPublished]] = []
         self._num_splits = 0
         self._lock = threading.Lock()
+
+    def refuse_other_file(self, output: str) -> None:
+        """Raise UsageError if the file would replace something else, or is within the output."""
+        refuse_other_file(self._path, "the trace", b'{"traceEvents"', output)
 
     def record(self, stage: str, start_s: float, busy_s: float) -> None:
         """Record a piece of work of the calling thread."""

@@ -22,8 +22,8 @@ def in_process(scoreline: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run `scoreline demo` with its commands in this process: starting Python takes longer than their work."""
 
     def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
-        assert command[1:3] == ["-m", "scoreline"]
-        return subprocess.CompletedProcess(command, cli.run(command[3:]))
+        assert command[1:4] == ["-P", "-m", "scoreline"]  # nothing is imported from the current folder
+        return subprocess.CompletedProcess(command, cli.run(command[4:]))
 
     monkeypatch.setattr(demo_command, "subprocess", SimpleNamespace(run=run))
     return scoreline

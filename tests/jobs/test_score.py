@@ -60,6 +60,49 @@ class TestOutputs:
         closed(result, 73, "is within the output")
         assert pq.read_table(iris_file).num_rows == 150
 
+    @pytest.mark.parametrize("flag", ["--metrics", "--trace"])
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("in.parquet", "is another file, which it would replace"),
+            ("notes.txt", "is another file, which it would replace"),
+            ("link", "is another file, which it would replace"),
+            ("out/_SUCCESS", "is within the output"),
+            ("out/_scoreline/run.json", "is within the output"),
+            ("out/new.json", "is within the output"),
+        ],
+    )
+    def test_a_file_beside_the_run_replaces_nothing_else(
+        self, score: Command, iris_file: Path, tmp_path: Path, flag: str, name: str, says: str
+    ) -> None:
+        """An input, a part, a file of the user: it is unchanged, and nothing is scored."""
+        data = iris_file.rename(tmp_path / "in.parquet")
+        (tmp_path / "notes.txt").write_text("mine")
+        (tmp_path / "link").symlink_to(data)
+        assert score(data).code == 0
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        closed(score(data, flag, tmp_path / name, "--force"), 2, says)
+        if "within" not in says:  # a usage error, where the output is not known
+            assert score(data, flag, tmp_path / name, "--nonsense").code == 2
+        assert all(path.read_bytes() == content for path, content in before.items() if "history" not in path.name)
+
+    @pytest.mark.parametrize("flag", ["--metrics", "--trace"])
+    def test_a_file_beside_the_run_is_replaced_by_the_next(
+        self, score: Command, iris_file: Path, tmp_path: Path, flag: str
+    ) -> None:
+        """Also one that is empty, as `mktemp` makes it."""
+        (tmp_path / "file").touch()
+        for _ in range(2):
+            assert score(iris_file, flag, tmp_path / "file", "--force").code == 0
+            assert (tmp_path / "file").stat().st_size > 100
+
+    @pytest.mark.parametrize("path", [".", "/"])
+    @pytest.mark.parametrize("flag", ["--metrics", "--trace"])
+    def test_a_folder_in_place_of_a_file_beside_the_run(
+        self, score: Command, iris_file: Path, flag: str, path: str
+    ) -> None:
+        closed(score(iris_file, flag, path), 74, "cannot be written: it is a folder, not a file; choose another path")
+
     def test_a_foreign_parquet_file_is_refused(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "theirs.parquet").write_bytes(iris_file.read_bytes())
