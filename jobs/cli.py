@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..pipeline.errors import InterruptedRunError, ScorelineError, StorageError, UsageError
+from ..pipeline.errors import InterruptedRunError, ResourceError, ScorelineError, StorageError, UsageError
 from .terminal import failures, signals
 from .terminal.process import leave, tune
 from .terminal.streams import lost
@@ -73,9 +73,9 @@ def cli() -> None:
       scoreline score --bundle bundles/wine --input data/ --output scored/
 
     \b
-    Exit codes: 0 done · 2 usage · 65 bad data · 66 no input · 69 no such device · 73 output cannot be
-    created · 74 disk failed or full · 75 output locked by another run · 78 bad bundle or job file · 129, 130,
-    143 interrupted.
+    Exit codes: 0 done · 2 usage · 65 bad data · 66 no input · 69 no such device · 71 too little memory · 73 output
+    cannot be created · 74 disk failed or full · 75 output locked by another run · 78 bad bundle or job file · 129,
+    130, 143 interrupted.
     """
     _require_folder()
 
@@ -164,6 +164,9 @@ def _run_command(args: Sequence[str], metrics: "MetricsFile | None") -> int:
         if (interrupted := signals.interruption()) is not None:  # which a library has wrapped in an error of its own
             failures.report(str(interrupted), interrupted.exit_code, args)
             return interrupted.exit_code
+        if (lacking := ResourceError.of(error)) is not None:
+            failures.report(str(lacking), lacking.exit_code, args)
+            return lacking.exit_code
         failures.report_internal(error, args)
         return 1
     return code if isinstance(code, int) else 0

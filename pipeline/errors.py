@@ -66,6 +66,11 @@ def repeated(times: int) -> str:
     return "twice" if times == 2 else f"{times} times"
 
 
+#: What Python, the loader of libraries and the kernel say where threads or memory are exhausted.
+_NO_PROCESS = ("can't start new thread", "Resource temporarily unavailable")
+_NO_MEMORY = ("failed to map segment", "Cannot allocate memory", "cannot allocate memory")
+
+
 class ScorelineError(Exception):
     """Base of every error that Scoreline raises on purpose. `exit_code` is the exit code of the command."""
 
@@ -150,6 +155,40 @@ class ClusterError(ScorelineError):
     """The workers of a cluster cannot be reached or used, or are lost again and again."""
 
     exit_code = 69
+
+
+class ResourceError(ScorelineError):
+    """The machine lacks memory, threads or a temporary folder."""
+
+    exit_code = 71
+
+    @classmethod
+    def of(cls, error: BaseException) -> "ResourceError | None":
+        """What an error of Python or a library means, if it is that; its causes tell as well."""
+        left: list[BaseException | None] = [error]
+        seen = set[int]()
+        while left:
+            if (one := left.pop()) is None or id(one) in seen:
+                continue
+            seen.add(id(one))
+            if (reason := _lacking(one)) is not None:
+                return cls(reason)
+            left += [one.__context__, one.__cause__]
+        return None
+
+
+def _lacking(error: BaseException) -> str | None:
+    text = str(error)
+    memory = isinstance(error, OSError | ImportError) and any(sign in text for sign in _NO_MEMORY)
+    if isinstance(error, MemoryError) or memory:
+        return f"the process has not enough memory ({one_line(error)}); allow it more, or pass --memory or --batch-size"
+    if isinstance(error, RuntimeError | OSError) and any(sign in text for sign in _NO_PROCESS):
+        return (
+            "no thread or process can be started; raise the limit of this user or control group (ulimit -u, pids.max)"
+        )
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
+        return "no temporary folder can be written to; set TMPDIR to one that can"
+    return None
 
 
 class OutputError(ScorelineError):

@@ -88,12 +88,12 @@ class Members:
         Returns:
             None, or the reason why the models are not compiled.
         """
-        import torch._inductor.config as inductor  # takes a second, and only --compile needs it
-
         plain = self.models
-        inductor.compile_threads = 1  # no processes that could outlive a command
         with pinned():  # compiled code is specialised for these modes
             try:
+                import torch._inductor.config as inductor  # takes a second, and only --compile needs it
+
+                inductor.compile_threads = 1  # no processes that could outlive a command
                 self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
                 probe()
             except Exception as error:  # a compiler may raise anything

@@ -1,9 +1,11 @@
 """The date of a run, given as a date or relative to today. Imports neither torch nor click."""
 
 import re
-from datetime import date, datetime, timedelta
+import time
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+UTC_NAME = "UTC"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FORMS = "use YYYY-MM-DD, today, yesterday, -2 (days ago), weekday (the last Monday to Friday before today) or monday"
 
@@ -23,13 +25,17 @@ def run_date(value: Any) -> str:
 
 def time_zone(value: Any) -> str:
     """The name of a time zone, such as Europe/Berlin. Raises ValueError if it is unknown."""
-    from zoneinfo import ZoneInfo  # only where a zone is named
+    from zoneinfo import ZoneInfo, available_timezones  # only where a zone is named
 
+    if str(value).upper() == UTC_NAME:
+        return str(value)
     try:
         ZoneInfo(str(value))
     except (OSError, ValueError) as error:  # ZoneInfoNotFoundError is a KeyError with a message of its own
         raise ValueError(f"{value!r} is not a time zone; use a name such as Europe/Berlin or UTC") from error
     except KeyError as error:
+        if not available_timezones():
+            raise ValueError(f"{value!r}: no time zone is known here but UTC; install the package tzdata") from error
         raise ValueError(f"{value!r} is not a time zone known here; use a name such as Europe/Berlin or UTC") from error
     return str(value)
 
@@ -52,7 +58,9 @@ def resolved_date(word: str, today: date) -> date:
 def date_now(zone: str | None) -> date:
     """Today's date in a time zone; None: that of the machine."""
     if zone is None:
-        return datetime.now().astimezone().date()
+        return date(*time.localtime()[:3])
+    if zone.upper() == UTC_NAME:
+        return datetime.now(UTC).date()
     from zoneinfo import ZoneInfo
 
     return datetime.now(ZoneInfo(zone)).date()

@@ -1,6 +1,8 @@
 """Dates relative to today, as pandas computes them; time zones."""
 
-from datetime import date, timedelta
+import time
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -52,3 +54,30 @@ def test_time_zones() -> None:
     east, west = date_now("Pacific/Kiritimati"), date_now("Pacific/Pago_Pago")  # 25 hours apart
     assert east - west in (timedelta(days=1), timedelta(days=2))
     assert date_now(None) in (west, west + timedelta(days=1), east)
+
+
+def test_a_machine_without_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a small container: UTC needs no data, and for others, what to install is named."""
+    monkeypatch.setattr(zoneinfo, "TZPATH", ())
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", _unknown)
+    assert time_zone("UTC") == "UTC"
+    assert date_now("UTC") == datetime.now(UTC).date()
+    with pytest.raises(ValueError, match="no time zone is known here but UTC; install the package tzdata"):
+        time_zone("Europe/Berlin")
+
+
+def _unknown(key: str) -> None:
+    raise zoneinfo.ZoneInfoNotFoundError(f"No time zone found with key {key}")
+
+
+@pytest.mark.parametrize("zone", ["XYZ-99", "<+30>-30", ":/etc/passwd", ""])
+def test_odd_zones_of_the_machine(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """The date is that of the C library, whatever it makes of them."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert abs(date_now(None) - datetime.now(UTC).date()) <= timedelta(days=5)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

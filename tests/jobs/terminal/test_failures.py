@@ -1,12 +1,15 @@
 """How the failure of a command is reported: every line is JSON where JSON was chosen, with the usual exit codes."""
 
+import errno
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
 import pytest
 from scoreline.jobs import cli
 from scoreline.jobs.terminal import failures, logs
@@ -104,6 +107,51 @@ def test_an_internal_error_as_text(broken: str, scoreline: Callable[..., Any]) -
     result = scoreline(broken)
     assert result.err.startswith("Traceback")
     assert result.err.splitlines()[-1].startswith("scoreline: internal error")
+
+
+LACKING: dict[str, tuple[BaseException, str]] = {
+    "memory": (
+        MemoryError("Unable to allocate 3 GiB"),
+        "has not enough memory (Unable to allocate 3 GiB)",
+    ),
+    "Arrow's memory": (
+        pa.ArrowMemoryError("malloc of size 64 failed"),
+        "has not enough memory (malloc",
+    ),
+    "a library": (ImportError("libx.so: failed to map segment from shared object"), "allow it more, or pass --memory"),
+    "the kernel": (OSError(errno.ENOMEM, "Cannot allocate memory"), "allow it more, or pass --memory"),
+    "threads": (RuntimeError("can't start new thread"), "no thread or process can be started; raise the limit"),
+    "processes": (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "no thread or process can be started"),
+    "a temporary folder": (
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']"),
+        "no temporary folder can be written to; set TMPDIR to one that can",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+@pytest.mark.parametrize("within", [False, True])
+def test_what_the_machine_lacks(
+    name: str, within: bool, scoreline: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with what to do, also where a library raises an error of its own because of it."""
+    error, says = LACKING[name]
+
+    def lacks(**_options: Any) -> None:
+        try:
+            raise error
+        except type(error):
+            if within:
+                raise SystemError("returned a result with an exception set")  # noqa: B904 - as libraries do
+            raise
+
+    command = click.Command("lacking", callback=lacks)
+    monkeypatch.setattr(cli.cli, "get_command", lambda _context, _name: command)
+    result = scoreline("layers")
+    assert result.code == 71
+    assert result.err.startswith("scoreline: ")
+    assert says in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 def test_a_failure_leaves_no_log_behind(scoreline: Callable[..., Any]) -> None:
