@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..pipeline.errors import InterruptedRunError, ResourceError, ScorelineError, StorageError, UsageError
+from ..pipeline.errors import InterruptedRunError, ResourceError, ScorelineError, StorageError, UsageError, not_utf8
 from .terminal import failures, signals
 from .terminal.process import leave, tune
 from .terminal.streams import lost
@@ -187,6 +187,4 @@ def _require_utf8(args: Sequence[str]) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise UsageError(
-                f"{what} {os.fsencode(text)!r} is not UTF-8; rename the file, folder or column that it names"
-            ) from error
+            raise not_utf8(what, text, "rename the file, folder or column that it names") from error

@@ -11,6 +11,7 @@
     ├── NoInputError              66   nothing to score
     ├── DeviceError               69   the requested device is not available
     ├── ClusterError              69   the workers of a cluster cannot be used
+    ├── ResourceError             71   the machine lacks memory, threads or a temporary folder
     ├── OutputError               73   the output cannot be created
     ├── StorageError              74   the disk is full or failing
     ├── OutputLockedError         75   another run is writing to the output; try again later
@@ -25,6 +26,8 @@ A message is one line: what is wrong, the rule, the value, where, and what to do
 of the pipeline.
 """
 
+import os
+import sys
 from collections.abc import Collection, Sequence
 
 
@@ -155,6 +158,24 @@ class ClusterError(ScorelineError):
     """The workers of a cluster cannot be reached or used, or are lost again and again."""
 
     exit_code = 69
+
+
+def not_utf8(what: str, text: str, step: str) -> UsageError:
+    """The error for a name that is not UTF-8, as Python represents it, or that it does not read as UTF-8.
+
+    Args:
+        what: what has the name: "the argument".
+        step: what to do about the name itself.
+    """
+    name = os.fsencode(text)
+    try:
+        shown = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return UsageError(f"{what} {name!r} is not UTF-8; {step}")
+    return UsageError(
+        f"{what} {shown!r} is UTF-8, but Python reads names as {sys.getfilesystemencoding()} here; set PYTHONUTF8=1, or"
+        " a locale such as C.UTF-8"
+    )
 
 
 class ResourceError(ScorelineError):

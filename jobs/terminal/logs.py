@@ -61,7 +61,8 @@ def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> s
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
-    renderer: list[Any] = [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"  # else Python would write \xf6, no JSON
+    renderer: list[Any] = [_in_order, structlog.processors.JSONRenderer(ensure_ascii=ascii_only)]
     if not as_json:
         renderer = [_readable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="ts")]
     handler = _StderrHandler(json=as_json)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ..errors import NoInputError, UsageError
+from ..errors import NoInputError, UsageError, not_utf8
 from ..records import Partition
 from ..storage.folders import Entry, Walker, broken_link, listing_error
 from ..storage.plain_files import Kind, kind_of
@@ -203,7 +203,7 @@ def refuse_path(where: str, what: str) -> None:
     try:
         where.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UsageError(f"{what} {os.fsencode(where)!r} is not UTF-8; rename it") from error
+        raise not_utf8(what, where, "rename it") from error
 
 
 def _utf8(name: str) -> str:
@@ -211,7 +211,7 @@ def _utf8(name: str) -> str:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UsageError(f"the name of input {os.fsencode(name)!r} is not UTF-8; rename it") from error
+        raise not_utf8("the name of input", name, "rename it") from error
     return name
 
 

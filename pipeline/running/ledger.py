@@ -222,9 +222,9 @@ class Ledger:
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
             text = f"{reason} ({count} of {total} inputs could not be read{others})"
-            is_content = "cannot be read as" in reason and "[Errno" not in reason
-            if is_content and "; " not in reason:
-                text += "; replace or remove such files, then run again"
+            if "cannot be read as" in reason and "; " not in reason:
+                step = "make such files readable" if "[Errno" in reason else "replace or remove such files"
+                text += f"; {step}, then run again"
             raise PartitionError(text, partition=name)
         rows = sum(record.rows_in for parts in self.parts.values() for record in parts)
         self._enforce_reject_budget(rows if self.job.shard is None else None)

@@ -137,11 +137,21 @@ class TestOddFiles:
         (tmp_path / "data" / "a.csv").rename(tmp_path / "data" / os.fsdecode(b"\xe9.csv"))
         closed(score(tmp_path / "data"), 2, "is not UTF-8")
 
+    def test_a_name_that_python_does_not_read_as_utf8(self, process: Command, tmp_path: Path, iris: Example) -> None:
+        """Where UTF-8 is turned off: not the name is wrong."""
+        iris.frame.to_csv(tmp_path / "größe.csv", index=False)
+        words = ["score", "--bundle", iris.bundle, "--input", tmp_path, "--output", "/tmp/never"]
+        closed(
+            process(*words, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
+            2,
+            "größe.csv' is UTF-8, but Python reads names as ascii here; set PYTHONUTF8=1",
+        )
+
     def test_a_dangling_link_fails_alone(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "data").mkdir()
         iris.frame.to_parquet(tmp_path / "data" / "a.parquet", index=False)
         (tmp_path / "data" / "b.parquet").symlink_to(tmp_path / "nowhere")
-        closed(score(tmp_path / "data"), 65, "b.parquet", "1 of 2")
+        closed(score(tmp_path / "data"), 65, "b.parquet", "1 of 2", "; make such files readable, then run again")
         assert visible(tmp_path / "out") == ["a.parquet"]
 
     @pytest.mark.parametrize("pattern", ["", "*", "*/*.parquet", "**", "**/*.parquet", "date=*/"])

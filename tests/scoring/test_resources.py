@@ -38,9 +38,44 @@ def test_a_containers_quota_counts(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = available_cores(tmp_path)
+    found = available_cores(tmp_path, tmp_path / "none")
     assert found.count == (count or 8)
     assert ("quota" in found.limited_by) == (count is not None)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "count"),
+    [
+        ("0::/system.slice/score.service\n", {"system.slice/score.service/cpu.max": "200000 100000"}, 2),
+        ("0::/system.slice/score.service\n", {"system.slice/cpu.max": "300000 100000"}, 3),
+        (
+            "0::/a/b\n",
+            {"a/b/cpu.max": "max 100000", "a/cpu.max": "400000 100000", "cpu.max": "500000 100000"},
+            4,
+        ),
+        (
+            "5:devices:/x\n4:cpu,cpuacct:/jobs/1\n0::/\n",
+            {"cpu/jobs/1/cpu.cfs_quota_us": "150000", "cpu/jobs/1/cpu.cfs_period_us": "100000"},
+            2,
+        ),
+        ("4:cpu:/jobs\n", {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ("0::/of/the/host\n", {"cpu.max": "100000 100000"}, 1),
+        ("0::/../../elsewhere\n", {"cpu.max": "600000 100000"}, 6),
+        ("nonsense\n\n", {"cpu.max": "700000 100000"}, 7),
+        ("0::/a\n", {}, None),
+    ],
+)
+def test_the_quota_of_the_own_group(
+    tmp_path: Path, own: str, files: dict[str, str], count: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of those above it, as systemd (CPUQuota=) and batch systems set it outside of containers."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+    assert available_cores(tmp_path / "cgroup", tmp_path / "own").count == (count or 8)
 
 
 def short_of_memory(scorer: Scorer, most_rows: int) -> list[int]:
