@@ -220,12 +220,18 @@ class Store(ABC):
         """Remove the plan, and then the records of shards: without a plan, they are nothing."""
 
 
+_STEPS = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+}
+
+
 def storage_error(path: Path | str, error: OSError) -> ScorelineError:
     """The typed error for a failed call, with the path and what to do."""
     if error.errno in _NOT_THERE:
         return OutputError(f"{path} cannot be created: {error.strerror}; choose another output")
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = f"{'free some space' if full else _check(path)}, then run the same command again"
+    advice = f"{_STEPS.get(error.errno or 0) or _check(path)}, then run the same command again"
     return StorageError(f"{path} cannot be written: {error.strerror or error}; {advice}")
 
 

@@ -34,7 +34,9 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
         number = int(given["number"])
     if count is None:
         raise ValueError("the scheduler does not say how many shards there are; pass --shard auto/16")
-    if not 1 <= number <= count <= MAX_SHARDS:
+    if not 1 <= count <= MAX_SHARDS:
+        raise ValueError(f"{text[:40]!r} is not a shard; there are 1 to {MAX_SHARDS:,} of them")
+    if not 1 <= number <= count:
         raise ValueError(f"shard {number} of {count} does not exist; shards are numbered 1/{count} to {count}/{count}")
     return Shard(number=number, count=count)
 

@@ -285,7 +285,7 @@ def test_published_files_and_their_folders_are_synced(store: Store, monkeypatch:
     [
         (errno.ENOSPC, StorageError, "/out/a cannot be written: No space left on device; free some space"),
         (errno.EDQUOT, StorageError, "free some space"),
-        (errno.EFBIG, StorageError, "free some space"),
+        (errno.EFBIG, StorageError, "raise the limit on the size of files (ulimit -f)"),
         (errno.EIO, StorageError, "/out/a cannot be written: Input/output error; check the disk, then run the same"),
         (errno.EINVAL, StorageError, "check the disk"),
         (errno.EACCES, OutputError, "/out/a cannot be created: Permission denied; choose another output"),

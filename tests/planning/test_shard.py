@@ -31,7 +31,8 @@ def test_shards(text: str, environment: dict[str, str], number: int, count: int)
     [
         ("0/16", {}, "shard 0 of 16 does not exist; shards are numbered 1/16 to 16/16"),
         ("17/16", {}, "shard 17 of 16 does not exist"),
-        ("1/99999", {}, "does not exist"),
+        ("1/99999", {}, "there are 1 to"),
+        ("1/0", {}, "there are 1 to"),
         ("3", {}, "'3' is not a shard; use 3/16"),
         ("-1/4", {}, "is not a shard"),
         ("auto", {}, "no scheduler has set an index; pass --shard 3/16, or set one of AWS_BATCH_JOB_ARRAY_INDEX"),
