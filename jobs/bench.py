@@ -45,7 +45,7 @@ def bench(
 
     \b
     Examples:
-      scoreline bench                                        a synthetic model and synthetic data
+      scoreline bench  # a synthetic model and synthetic data
       scoreline bench --rows 4M --features 30 --files 8
       scoreline bench --bundle bundles/wine --input data/
 

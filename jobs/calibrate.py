@@ -8,7 +8,7 @@ import click
 
 from ..pipeline.errors import StorageError, counted
 from .terminal.job_file import dialect_of, job_option
-from .terminal.options import flag, flags, picture_option
+from .terminal.options import dated, flag, flags, picture_option, resolve_run_date
 from .terminal.paths import PathText
 from .terminal.signals import raise_again
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 @picture_option("File for the reliability curves.  [default: NEW_BUNDLE.svg]")
 @flags("format", "device", "trust")
 @job_option("Read options and the [csv] section from a job file of scoreline score.")
+@flag("run_date", help="Replace {run_date} in the paths of bundle and input.")
+@flag("time_zone")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def calibrate(
     new_bundle: str,
@@ -53,6 +55,7 @@ def calibrate(
     trust: tuple[str, ...],
     job: "JobFile | None",
     as_json: bool,
+    **dates: Any,
 ) -> int:
     """Calibrate a bundle's probabilities on labelled rows, and write the result as NEW_BUNDLE.
 
@@ -74,6 +77,10 @@ def calibrate(
     from .terminal.tables import answer
 
     raise_again()  # a signal that came during the imports
+    resolve_run_date(dates)
+    bundle, input = (  # noqa: A001 - the option's name
+        dated(path, dates["run_date"], option) for path, option in ((bundle, "--bundle"), (input, "--input"))
+    )
     score_job = ScoreJob(
         bundle=bundle, input=input, output="", run_id="", csv=dialect_of(job), format=format, device=device, trust=trust
     )

@@ -46,7 +46,7 @@ def evaluate(
     Examples:
       scoreline evaluate scored/ --label y
       scoreline evaluate scored/ --label y --labels truth.parquet --on customer_id
-      scoreline evaluate scored/ --label x --label y --json      two targets, in the bundle's order
+      scoreline evaluate scored/ --label x --label y --json  # two targets, in the bundle's order
     """
     from tqdm import tqdm
 

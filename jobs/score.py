@@ -70,7 +70,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
             collector.refuse_other_file(given.output)
         trace = _trace(options, given.engine, log)
         if trace is not None:
-            trace.refuse_other_file(given.output)
+            trace.prepare(given.output)
             subscribers.append(trace)
         timed = None if trace is None else trace.record
         if given.shard is not None:

@@ -24,7 +24,7 @@ def verify(output: str, as_json: bool) -> int:
 
     Checks every part's digest, page checksums and receipt; that rows in equal rows scored plus rows rejected; the
     rejects; the keys and their order against the input, unless it has changed or is gone; and that there are no foreign
-    files. Exits with 0, or with 65 and the first problem.
+    files. Exits with 0, with 65 and the first problem, or with 66 for what is no output.
 
     \b
     Example:

@@ -176,9 +176,9 @@ def _input_drift(one: PartitionProfile, roles: Mapping[str, str], profile: RunPr
     before = one.previous_psi or {}
     compared = ""
     if red and all(before.get(name, 0.0) >= RED_PSI for name in red):
-        compared = "; new since the run before"
+        compared = "; unlike all rows of the run before"
     elif red and before and not any(before.get(name, 0.0) >= YELLOW_PSI for name in red):
-        compared = "; as in the run before"
+        compared = "; like all rows of the run before"
     return Finding(
         level="alarm",
         topic=f"{'input drift' if of_features else 'drift of predictions'} in {shown(one.partition)}",
@@ -199,7 +199,11 @@ def _predicted(profile: RunProfile) -> Iterator[Finding]:
         past = f", {share(before[index], sum(before))} in the run before" if sum(before) else ""
         moved = column.previous_drift is not None and column.previous_drift.level != "none"
         yield Finding(
-            level="warning" if moved else "ok",
+            level="warning"
+            if moved or column.drift.level == "red"
+            else "ok"
+            if column.drift.level == "none"
+            else "note",
             topic="other predictions than before",
             title=f"{shown(column.name)}: {label} for {share(now[index], sum(now))} of the rows{past}",
             detail=f"{share(column.reference.counts[index], sum(column.reference.counts))} in the reference; a PSI of"

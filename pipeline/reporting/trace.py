@@ -59,9 +59,20 @@ class Trace:
         self._num_splits = 0
         self._lock = threading.Lock()
 
-    def refuse_other_file(self, output: str) -> None:
-        """Raise UsageError if the file would replace something else, or is within the output."""
+    def prepare(self, output: str) -> None:
+        """Create the folder of the file.
+
+        Raises:
+            StorageError: it cannot be created.
+            UsageError: the file would replace something else, or is within the output.
+        """
         refuse_other_file(self._path, "the trace", b'{"traceEvents"', output)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the folder of the trace {str(self._path)!r} cannot be created: {error.strerror}; choose another path"
+            ) from error
 
     def record(self, stage: str, start_s: float, busy_s: float) -> None:
         """Record a piece of work of the calling thread."""

@@ -56,7 +56,7 @@ class BinaryTask(ClassTask[BinaryHead]):
     @property
     def threshold_labels(self) -> list[str]:
         """One threshold, of the second label."""
-        return []
+        return [str(self.head.labels[1])]
 
     def with_threshold(self, value: float, index: int | None = None) -> BinaryHead:  # noqa: ARG002 - there is only one
         """The head with another threshold."""

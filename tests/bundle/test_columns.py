@@ -172,7 +172,7 @@ def test_the_spread_of_an_ensemble() -> None:
         (
             [BINARY],
             {"thresholds": (("maybe", 0.5),)},
-            "--threshold names 'maybe', which is not a label or head; use a number alone",
+            "--threshold names 'maybe', which is not a label or head; use one of yes",
         ),
         (
             [CLASSES.model_copy(update={"name": "long"}), MulticlassHead(outputs="logits", labels=["x", "y"])],

@@ -55,6 +55,19 @@ def test_json(scoreline: Command, words: list[object], tmp_path: Path) -> None:
     assert not (tmp_path / "c.svg").exists()
 
 
+def test_a_date_of_the_job_file(scoreline: Command, words: list[object], tmp_path: Path) -> None:
+    """Replaces {run_date} in the paths, as for scoreline check; the flag takes precedence."""
+    (tmp_path / "2026-11-28").mkdir()
+    (tmp_path / "rows.parquet").rename(tmp_path / "2026-11-28" / "rows.parquet")
+    given = f'bundle = "{words[2]}"\ninput = "{tmp_path}/{{run_date}}/*.parquet"\nrun_date = "2026-11-28"\n'
+    (tmp_path / "job.toml").write_text(given)
+    job = ["calibrate", "--job", tmp_path / "job.toml", "--label", "y", tmp_path / "c", "--json"]
+    found = scoreline(*job)
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["rows"] == 385
+    assert scoreline(*job, "--run-date", "2026-11-27").code == 66
+
+
 def test_a_picture_that_cannot_be_written(scoreline: Command, words: list[object], tmp_path: Path) -> None:
     """The bundle is there, and the error says so."""
     found = scoreline(*words, tmp_path / "c", "--picture", tmp_path / "nowhere" / "c.svg")

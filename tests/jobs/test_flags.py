@@ -34,7 +34,7 @@ FLAGS = {
     "importance": {"--top", "--picture", "--json"},
     "calibrate": {
         "--bundle", "--input", "--label", "--head", "--method", "--picture", "--format", "--device", "--trust", "--job",
-        "--json",
+        "--run-date", "--time-zone", "--json",
     },
     "layers": {"--json"},
     "commit": {"--delta", "--iceberg", "--catalog", "--json"},

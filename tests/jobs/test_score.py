@@ -96,6 +96,17 @@ class TestOutputs:
             assert score(iris_file, flag, tmp_path / "file", "--force").code == 0
             assert (tmp_path / "file").stat().st_size > 100
 
+    @pytest.mark.parametrize("flag", ["--metrics", "--trace"])
+    def test_the_folder_of_a_file_beside_the_run(
+        self, score: Command, iris_file: Path, tmp_path: Path, flag: str
+    ) -> None:
+        """Is created; one that cannot be ends the run before it scores, where a trace is concerned."""
+        assert score(iris_file, flag, tmp_path / "new" / "folder" / "file").code == 0
+        assert (tmp_path / "new" / "folder" / "file").stat().st_size > 100
+        result = score(iris_file, flag, iris_file / "below" / "file", "--force")
+        closed(result, 74, "cannot be")
+        assert (tmp_path / "out" / "_SUCCESS").exists()
+
     @pytest.mark.parametrize("path", [".", "/"])
     @pytest.mark.parametrize("flag", ["--metrics", "--trace"])
     def test_a_folder_in_place_of_a_file_beside_the_run(

@@ -44,10 +44,10 @@ def test_drift_in_one_input() -> None:
     (finding,) = [one for one in find(known) if one.level == "alarm" and "1.parquet" in one.title]
     assert finding.title == "1.parquet: drift in 1 of 3 features"
     assert finding.detail.startswith("age ")
-    assert finding.detail.endswith("(PSI); new since the run before")
+    assert finding.detail.endswith("(PSI); unlike all rows of the run before")
     alike = known.profile.worst_partitions[0].model_copy(update={"previous_psi": {"age": 0.01}})
     again = replace(known, profile=known.profile.model_copy(update={"worst_partitions": [alike]}))
-    assert titles(again)[finding.title].detail.endswith("(PSI); as in the run before")
+    assert titles(again)[finding.title].detail.endswith("(PSI); like all rows of the run before")
     assert headline(find(facts(profile=profile((0.0,) * 9 + (3.0,)), **QUIET))) == (
         "Completed with warnings: input drift in 9.parquet"
     )

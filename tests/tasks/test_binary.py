@@ -136,7 +136,7 @@ def test_the_logits_of_saturated_probabilities_are_limited() -> None:
 def test_its_threshold_can_be_replaced() -> None:
     """In a copy of the head."""
     one = task(threshold=0.25)
-    assert (one.threshold_labels, one.most_top_k, one.num_label_columns) == ([], None, 1)
+    assert (one.threshold_labels, one.most_top_k, one.num_label_columns) == (["yes"], None, 1)
     assert one.with_threshold(0.5).threshold == 0.5
     assert one.head.threshold == 0.25
 

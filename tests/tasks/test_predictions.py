@@ -31,6 +31,8 @@ def test_binary_with_a_threshold(scored: Callable[..., pd.DataFrame], labels: li
     again = scored(model, "--threshold", "0.2")
     assert again["prediction"].tolist() == [labels[int(p > 0.2)] for p in probability]
     assert (again["prediction"] != got["prediction"]).sum() > 0
+    named = scored(model, "--threshold", f"{labels[1]}=0.2")  # the label that it is for
+    assert named["prediction"].tolist() == again["prediction"].tolist()
 
 
 def test_multilabel(scored: Callable[..., pd.DataFrame]) -> None:
