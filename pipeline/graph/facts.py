@@ -12,6 +12,7 @@ from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
 from ...schemas.heads import LOGITS
 from ..errors import BundleError, counted
 from ..features.kinds import kind_of
+from .effects import is_in_place
 from .operators import short_name
 
 #: Operations that pass on the same values, column by column or all together.
@@ -147,6 +148,11 @@ def _selected(index: Any, indices: tuple[int, ...]) -> tuple[int, ...] | None:
     except (IndexError, TypeError):
         return None
     return None
+
+
+def overwrites(graph: Graph) -> bool:
+    """Whether a model may overwrite its inputs: one of its layers or operators works in place."""
+    return any(is_in_place(node, graph) for node in graph.nodes)
 
 
 def last_activation(graph: Graph, output: int | str) -> str | None:

@@ -6,6 +6,7 @@ keep their names, so hooks, folding and compilation work on the result as on the
 of files and columns.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from ..features.kinds import kind_of
 from . import operations
 from .audit import audit
 from .checked import checked
+from .effects import copying_nodes
 from .operators import operators
 from .program import Program, Step, decoded, resolved, with_frees
 from .reduced import in_dtype, reduced_program
@@ -31,13 +33,11 @@ _RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
 EXAMPLE_ROWS, EXAMPLE_STEPS = 3, 5
 
 
-def build(graph: Graph, tensors: Mapping[str, Tensor], overwriting: Collection[str] = ()) -> "GraphModel":
+def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
     """Build the module that a graph describes, in eval mode on the CPU.
 
     Args:
         tensors: every tensor the graph names, no more and no fewer.
-        overwriting: the nodes that may overwrite their first argument. What the graph itself says of that is not relied
-            on: it may be an input or a weight.
 
     Raises:
         BundleError: an operation that is not on the lists, a tensor that is missing, extra or misshapen.
@@ -45,7 +45,7 @@ def build(graph: Graph, tensors: Mapping[str, Tensor], overwriting: Collection[s
     try:
         audit_counts(graph, len(tensors))
         audit(graph)
-        model = GraphModel(graph, overwriting)
+        model = GraphModel(graph)
     except RecursionError as error:
         raise BundleError("graph.json: a path or an argument is nested too deeply") from error
     _load_tensors(model, tensors)
@@ -56,20 +56,20 @@ class GraphModel(nn.Module):
     """Interprets a graph, node by node. Its layers and tensors keep the names they had in training, so it adds
     only two attributes. `_sizes`: computes how much memory a pass takes, before it runs."""
 
-    def __init__(self, graph: Graph, overwriting: Collection[str] = ()) -> None:
+    def __init__(self, graph: Graph) -> None:
         super().__init__()
-        copying = {node.target for node in graph.nodes if node.op == "layer" and node.name not in overwriting}
         for path, layer in graph.layers.items():
             parent, _, name = path.rpartition(".")
             namespace = _namespace(self, parent)
-            namespace.add_module(_free(namespace, path, name), _layer(path, layer, overwriting=path not in copying))
+            namespace.add_module(_free(namespace, path, name), _layer(path, layer))
         paths = dict.fromkeys(node.target for node in graph.nodes if node.op == "tensor")
         loose = tuple(path for path in paths if _owner(self, path) is None)
         for path in loose:
             parent, _, name = path.rpartition(".")
             namespace = _namespace(self, parent)
             namespace.register_buffer(_free(namespace, path, name), None)
-        steps = tuple(_step(self, node, frees, node.name in overwriting) for node, frees in with_frees(graph))
+        copying = copying_nodes(graph)
+        steps = tuple(_step(self, node, frees, copies=node.name in copying) for node, frees in with_frees(graph))
         self._program = Program(tuple(graph.inputs), steps, decoded(graph.output), loose)
         self._sizes = Sizes()
 
@@ -202,11 +202,11 @@ def _shorten_rows(layer: nn.Embedding, max_norm: float) -> None:
     layer.weight, layer.max_norm = nn.Parameter(rows, requires_grad=False), None
 
 
-def _step(model: GraphModel, node: Node, frees: tuple[str, ...], overwriting: bool) -> Step:
+def _step(model: GraphModel, node: Node, frees: tuple[str, ...], *, copies: bool) -> Step:
     runs: dict[str, Callable[[str], Callable[..., Any]]] = {
-        "layer": lambda path: _Late(model, path),
+        "layer": lambda path: _Late(model, path, copies=copies),
         "tensor": lambda path: lambda: _tensor(model, path),
-        "function": (operations.OVERWRITING if overwriting else operations.FUNCTIONS).__getitem__,
+        "function": lambda name: _on_copies(operations.FUNCTIONS[name]) if copies else operations.FUNCTIONS[name],
         "method": operations.METHODS.__getitem__,
         "attribute": operations.ATTRIBUTES.__getitem__,
         "operator": lambda name: checked().get(name) or operators()[name],
@@ -253,6 +253,8 @@ class _Late:
     path: str
     #: In half precision, that of the weights, which float32 arguments follow.
     dtype: torch.dtype | None = None
+    #: Whether it gets copies of its arguments.
+    copies: bool = False
 
     def layer(self) -> nn.Module:
         """The module that is at the path now."""
@@ -264,9 +266,28 @@ class _Late:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         layer = self.layer()
+        if self.copies:
+            args, kwargs = _copied(args), _copied(kwargs)
         if self.dtype is not None and any(weights.dtype == self.dtype for weights in layer.parameters()):
             args = in_dtype(args, self.dtype)
         return layer(*args, **kwargs)
+
+
+def _on_copies(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return function(*_copied(args), **_copied(kwargs))
+
+    return run
+
+
+def _copied(value: Any) -> Any:
+    """Arguments with copies of their tensors."""
+    if isinstance(value, dict):
+        return {name: _copied(entry) for name, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_copied(entry) for entry in value)
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def is_reserved(name: str) -> bool:
@@ -280,10 +301,8 @@ def _free(module: nn.Module, path: str, name: str) -> str:
     return name
 
 
-def _layer(path: str, layer: Layer, *, overwriting: bool) -> nn.Module:
+def _layer(path: str, layer: Layer) -> nn.Module:
     arguments = {name: decoded(value) for name, value in layer.args.items()}
-    if "inplace" in arguments and not overwriting:
-        arguments["inplace"] = False
     made = operations.LAYERS[layer.type]
     try:
         with torch.device("meta"):  # shapes only: no memory, no random numbers drawn

@@ -67,8 +67,8 @@ _OPERATORS = (
 
 #: Operators that could run forever on numbers or text from a file.
 _ARITHMETIC = {"add", "floordiv", "iadd", "imul", "isub", "itruediv", "mod", "mul", "pow", "sub", "truediv"}
-#: Operators that overwrote their first argument in the model.
-_IN_PLACE = {f"operator.{name}" for name in ("iadd", "imul", "isub", "itruediv")}
+#: Operators that overwrite their first argument.
+IN_PLACE = {f"operator.{name}" for name in ("iadd", "imul", "isub", "itruediv")}
 _LARGEST = 2**63
 #: The most entries of a shape or list of tensors that is concatenated from others.
 _LONGEST = 1 << 12
@@ -98,17 +98,11 @@ def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _without_overwriting(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What an operator such as `+=` computes, as a new tensor of the same dtype: the one that it would overwrite may be
-    a weight, or a view of one."""
-    computed = getattr(operator, function.__name__.removeprefix("i"))
-
-    @functools.wraps(function)
-    def run(one: Any, other: Any) -> Any:
-        made = computed(one, other)
-        return made.to(one.dtype) if isinstance(one, torch.Tensor) else made
-
-    return run
+@functools.wraps(functional.embedding)
+def _embedding(indices: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """`functional.embedding`. With `max_norm`, it looks up shortened rows in a copy, and not in the weights."""
+    max_norm = args[1] if len(args) > 1 else kwargs.get("max_norm")
+    return functional.embedding(indices, weight if max_norm is None else weight.clone(), *args, **kwargs)
 
 
 #: Functions that make a tensor from sizes alone, on the device of the inputs.
@@ -126,12 +120,9 @@ _PLAIN = {
     "math.log": math.log,
 }
 _GUARDED = {f"operator.{name}" for name in _ARITHMETIC} | {f"torch.{name}" for name in _SIZES}
-_RUN = {**_PLAIN, **{name: _without_overwriting(_PLAIN[name]) for name in _IN_PLACE}}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: _on_tensors_and_sizes(function) if name in _GUARDED else function for name, function in _RUN.items()
-}
-#: The same functions where they may overwrite it.
-OVERWRITING = {name: _on_tensors_and_sizes(_PLAIN[name]) for name in _IN_PLACE}
+    name: _on_tensors_and_sizes(function) if name in _GUARDED else function for name, function in _PLAIN.items()
+} | {"functional.embedding": _embedding}
 _METHOD_ONLY = (
     "bool", "clone", "contiguous", "detach", "dim", "double", "expand", "expand_as", "float", "int", "long",
     "masked_fill", "new_full", "new_ones", "new_zeros", "numel", "repeat", "size", "t", "to", "type_as",

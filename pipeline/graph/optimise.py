@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ...schemas.graph import DictArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
-from .operations import OVERWRITING
 from .program import referenced
 
 #: Means further from zero than this many standard deviations are not folded: the folded Linear would subtract large
@@ -26,25 +25,19 @@ MOST_DEVIATIONS = 30.0
 IDLE = {"Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout", "Identity"}
 #: Activations that can overwrite their input, which saves an allocation of the size of a block's widest layer: up to a
 #: third of the forward pass (measured).
-ACTIVATIONS = {"ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "SELU", "SiLU", "Mish", "Hardtanh", "Hardswish"}
+OVERWRITING = {"ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "SELU", "SiLU", "Mish", "Hardtanh", "Hardswish"}
 #: ReLU as a function or method.
 RELU = {"function": {"torch.relu", "functional.relu"}, "method": {"relu"}}
-#: Layers and functions whose result is a new tensor, not a view.
-FRESH = {
-    *("Linear", "Bilinear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"),
-    *("BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm"),
-}
-FRESH_FUNCTIONS = {"operator.add", "operator.iadd", "torch.add", "torch.cat"}
+#: Layers whose result is a new tensor, not a view.
+FRESH = {"Linear", "Bilinear", "Conv1d", "Conv2d", "BatchNorm1d", "BatchNorm2d", "LayerNorm"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A graph and its tensors, ready to be built. `overwriting`: the nodes that may overwrite their first argument;
-    `dropped`, `folded`: how many layers are no longer run."""
+    """A graph and its tensors, ready to be built. `dropped`, `folded`: how many layers are no longer run."""
 
     graph: Graph
     tensors: Mapping[str, Tensor]
-    overwriting: frozenset[str]
     dropped: int = 0
     folded: int = 0
 
@@ -58,8 +51,9 @@ def prepare(graph: Graph, tensors: Mapping[str, Tensor], flat: frozenset[str]) -
     draft = _Draft(graph, dict(tensors))
     dropped = sum(draft.drop(node) for node in graph.nodes if _layer_type(graph, node) in IDLE)
     folded = sum(draft.fold(node, flat) for node in graph.nodes if _layer_type(graph, node) == "BatchNorm1d")
-    overwriting = frozenset(node.name for node in graph.nodes if draft.overwrite(node))
-    return Prepared(graph=draft.graph(), tensors=draft.tensors, overwriting=overwriting, dropped=dropped, folded=folded)
+    for node in graph.nodes:
+        draft.overwrite(node)
+    return Prepared(graph=draft.graph(), tensors=draft.tensors, dropped=dropped, folded=folded)
 
 
 def _layer_type(graph: Graph, node: Node) -> str | None:
@@ -121,33 +115,25 @@ class _Draft:
         self._bypass(node)
         return True
 
-    def overwrite(self, node: Node) -> bool:
-        """Let an activation or `+=` overwrite its first argument, where that is a new tensor that no other node reads.
-        Returns whether it does."""
-        if node.name not in self._nodes or not node.args or not isinstance(node.args[0], NodeRef) or node.kwargs:
-            return False
-        source = self._nodes.get(self._resolved(node.args[0].node))
-        if source is None or not self._is_fresh(source) or self._users(source.name) != [node.name]:
-            return False
-        if node.op == "function" and node.target in OVERWRITING:
-            return True
+    def overwrite(self, node: Node) -> None:
+        """Let an activation overwrite its argument, where that is a new tensor that no other node reads."""
         layer = self._layers[node.target] if node.op == "layer" else None
         if layer is None and node.target in RELU.get(node.op, ()):
             layer = Layer(type="ReLU")
-        if layer is None or layer.type not in ACTIVATIONS or len(node.args) != 1:
-            return False
-        own = node.op == "layer" and self._calls[node.target] == 1
-        path = node.target if own else f"overwriting_{node.name}"
-        while not own and path in self._layers:
+        if layer is None or layer.type not in OVERWRITING or self._calls[node.target] > 1:
+            return
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], NodeRef):
+            return
+        source = self._nodes.get(self._resolved(node.args[0].node))
+        if source is None or source.op != "layer" or self._layers[source.target].type not in FRESH:
+            return
+        if self._users(source.name) != [node.name]:
+            return
+        path = node.target if node.op == "layer" else f"overwriting_{node.name}"
+        while node.op != "layer" and path in self._layers:
             path += "_"
         self._layers[path] = Layer(type=layer.type, args={**layer.args, "inplace": True})
         self._nodes[node.name] = node.model_copy(update={"op": "layer", "target": path})
-        return True
-
-    def _is_fresh(self, node: Node) -> bool:
-        if node.op == "layer":
-            return self._layers[node.target].type in FRESH
-        return node.op == "function" and node.target in FRESH_FUNCTIONS
 
     def _scale_and_shift(self, path: str) -> tuple[Tensor | None, Tensor | None]:
         mean, variance = self.tensors.get(f"{path}.running_mean"), self.tensors.get(f"{path}.running_var")

@@ -102,7 +102,7 @@ def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest
     model = build(graph, tensors)
     model.refuse_large(manifest)
     ready = prepare(graph, tensors, flat_nodes(model, manifest))
-    module = build(ready.graph, ready.tensors, ready.overwriting)
+    module = build(ready.graph, ready.tensors)
     module.refuse_large(manifest)
     return LoadedMember(module=module, graph=graph, folded=ready.folded, dropped=ready.dropped)
 

@@ -1,9 +1,9 @@
-"""Facts from a graph: indices into embeddings, and the last activation."""
+"""Facts from a graph: indices into embeddings, the last activation, and whether a model overwrites its inputs."""
 
 import pytest
 import torch
 from scoreline.pipeline.graph.export import export
-from scoreline.pipeline.graph.facts import indices_of, last_activation
+from scoreline.pipeline.graph.facts import indices_of, last_activation, overwrites
 from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
@@ -101,6 +101,15 @@ def test_each_output_has_its_own_last_activation() -> None:
     assert [last_activation(graph, at) for at in range(3)] == ["Sigmoid", "Softmax", None]
 
 
+@pytest.mark.parametrize(
+    ("model", "writes"),
+    [(nn.Sequential(nn.Linear(4, 2), nn.ReLU(inplace=True)), True), (nn.Sequential(nn.Linear(4, 2), nn.ReLU()), False)],
+)
+def test_a_model_that_may_overwrite_its_inputs_is_found(model: nn.Module, writes: bool) -> None:
+    """By its layers that work in place."""
+    assert overwrites(graph_of(model)) == writes
+
+
 class Exported(nn.Module):
     """Columns that are looked up and an activation, as ATen operators."""
 
@@ -122,6 +131,7 @@ def test_an_exported_graph_has_the_same_facts() -> None:
     assert not found.uncast
     assert last_activation(graph, 0) == last_activation(graph, "logits") == "Softmax"
     assert last_activation(graph, "loss") is None
+    assert not overwrites(graph)
 
 
 def test_an_exported_embedding_without_a_cast_needs_int64() -> None:
