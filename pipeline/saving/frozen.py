@@ -1,6 +1,7 @@
 """A trained module → a copy in eval mode on the CPU, without what surrounds it in training. Independent of graphs."""
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -47,7 +48,8 @@ def frozen_copy(model: Any) -> nn.Module:
         for module in frozen.modules():
             _compute_weights(module)
             if _is_ghost_norm(module):
-                module.__class__ = _Norm
+                kind = type(module)
+                module.__class__ = type(kind.__name__, (kind,), {"forward": _passed_on})
     dtypes = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
     if dtypes:
         raise BundleError(f"the model's parameters are {dtype_text(dtypes.pop())}; call model.float() before saving")
@@ -66,28 +68,31 @@ def unwrapped(model: Any) -> Any:
             return model
 
 
-class _Norm(nn.Module):
-    """A module that passes its input on to its only child."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The child's output."""
-        (norm,) = self.children()
-        return norm(x)  # type: ignore[no-any-return]
+def _passed_on(self: nn.Module, x: Tensor) -> Tensor:
+    """The output of the only child: what ghost batch normalization computes in eval mode."""
+    (norm,) = self.children()
+    return norm(x)  # type: ignore[no-any-return]
 
 
 def _is_ghost_norm(module: nn.Module) -> bool:
-    """Whether a module has only a BatchNorm, and the output of that for any number of rows, like those of TabNet
-    (https://arxiv.org/abs/1705.08741): as many parts as its number of rows says cannot be a graph."""
-    children = list(module.children())
-    if len(children) != 1 or isinstance(module, nn.Sequential) or module._forward_hooks or module._forward_pre_hooks:
+    """Whether a module is ghost batch normalization, as in TabNet (https://arxiv.org/abs/1705.08741): a class of that
+    name, which has only a BatchNorm, and its output for any number of rows and any values."""
+    kind, children = type(module), list(module.children())
+    if not ("ghost" in kind.__name__.lower() or kind.__name__ == "GBN") or len(children) != 1:
         return False
     norm = children[0]
-    if not isinstance(norm, nn.BatchNorm1d) or norm.running_mean is None:
+    if not isinstance(norm, nn.BatchNorm1d) or norm.running_mean is None or module._forward_hooks:
+        return False
+    if len(inspect.signature(kind.forward).parameters) != 2 or module._forward_pre_hooks:
         return False
     try:
         for rows in _ROWS:
             x = torch.linspace(-3, 3, rows * norm.num_features).reshape(rows, norm.num_features)
-            if not torch.equal(module(x), norm(x)):
+            for values in (x, 1e6 * x, torch.full_like(x, -999.0), torch.full_like(x, torch.nan), x / 0):
+                if not torch.allclose(module(values), norm(values), 0, 0, equal_nan=True):
+                    return False
+            steps = x[:, :, None].expand(-1, -1, 2)
+            if not torch.equal(module(steps), norm(steps)):
                 return False
     except Exception:  # it takes something else
         return False

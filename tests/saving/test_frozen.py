@@ -74,20 +74,61 @@ def test_computed_weights_are_replaced_by_their_value(norm: Any) -> None:
     model.train()(X).sum().backward()
 
 
-class Parts(nn.Module):
+class GhostBatchNorm1d(nn.Module):
     """Ghost batch normalization: statistics of parts of a batch, whose number depends on its rows."""
 
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.bn, self.factor = nn.BatchNorm1d(3), factor
+        self.bn, self.size = nn.BatchNorm1d(3), 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.factor * torch.cat([self.bn(part) for part in x.chunk(ceil(len(x) / 2))])
+        return torch.cat([self.bn(part) for part in x.chunk(ceil(len(x) / self.size))])
+
+
+class GhostClamped(GhostBatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.clamp(-5, 5))
+
+
+class GhostSentinel(GhostBatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.where(x == -999, 0, x))
+
+
+class GhostMissing(GhostBatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nan_to_num(x))
+
+
+class GhostScaled(GhostBatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.001 * super().forward(x)
+
+
+class GhostLast(GhostBatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(x) if x.ndim == 2 else self.bn(x.transpose(1, 2)).transpose(1, 2)
+
+
+class GhostMasked(GhostBatchNorm1d):
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return super().forward(x)
+
+
+class Clamped(nn.Module):
+    """Something else around a BatchNorm, which may even equal it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(x)
 
 
 def test_ghost_normalization_is_its_batchnorm() -> None:
     """In eval mode, the parts do not matter, and a graph cannot have as many as there are rows."""
-    model = nn.Sequential(Parts(), nn.Linear(3, 2)).train()
+    model = nn.Sequential(GhostBatchNorm1d(), nn.Linear(3, 2)).train()
     model(X)
     found = frozen_copy(model)
     graph, tensors = trace(found)
@@ -95,12 +136,17 @@ def test_ghost_normalization_is_its_batchnorm() -> None:
         with torch.no_grad():
             torch.testing.assert_close(build(graph, tensors)(X[:rows]), model.eval()(X[:rows]))
     assert list(found.state_dict()) == list(model.state_dict())
-    assert type(model[0]) is Parts
+    assert isinstance(found[0], GhostBatchNorm1d)
+    assert found[0].size == 2
+    assert type(model[0]) is GhostBatchNorm1d
 
 
-def test_a_module_that_changes_the_output_of_its_batchnorm_stays() -> None:
-    """However similar it is to ghost normalization."""
-    assert type(frozen_copy(nn.Sequential(Parts(factor=1.001)))[0]) is Parts
+@pytest.mark.parametrize(
+    "kind", [GhostClamped, GhostSentinel, GhostMissing, GhostScaled, GhostLast, GhostMasked, Clamped]
+)
+def test_a_module_that_is_not_its_batchnorm_stays(kind: type[nn.Module]) -> None:
+    """However similar it is to ghost normalization: for large values, NaN, other shapes, other arguments."""
+    assert type(frozen_copy(nn.Sequential(kind()))[0]) is kind
 
 
 def test_tensors_of_a_training_pass_are_copied_as_values() -> None:
