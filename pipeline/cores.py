@@ -45,15 +45,15 @@ def _quota(root: Path, own: Path) -> float | None:
 def _groups(root: Path, own: Path) -> Iterator[Path]:
     """The folders of these groups. In a container, whose group is the root that it sees, they are that alone."""
     try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in own.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         lines = []
     lines += [["0", "", "/"], ["", "cpu", "/"]]
     for number, controllers, path in (line for line in lines if len(line) == 3):
         if number == "0" or "cpu" in controllers.split(","):
             top = root / "cpu" if controllers else root
-            group = Path(os.path.normpath(path))
-            yield from (top / above.relative_to("/") for above in (group, *group.parents) if above.is_absolute())
+            group = Path(os.path.normpath("/" + path.lstrip("/")))
+            yield from (top / above.relative_to("/") for above in (group, *group.parents))
 
 
 def _quota_of(folder: Path) -> float | None:
@@ -63,7 +63,7 @@ def _quota_of(folder: Path) -> float | None:
         try:
             limit = (folder / "cpu.cfs_quota_us").read_text().strip()
             period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
+        except (OSError, ValueError):
             return None
     try:
         quota = int(limit) / int(period)

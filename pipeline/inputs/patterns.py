@@ -55,7 +55,8 @@ def _expand(walker: Walker, folder: Folder, names: Sequence[str], *, only_folder
             yield from walker.files(folder)
             return
         for below in walker.folders(folder):
-            _refuse_broken_links(walker, below)
+            for entry in walker.entries(below):
+                _refuse_broken_link(entry)
             yield from _expand(walker, below, rest, only_folders=only_folders)
         return
     matches = _matcher(head)
@@ -65,8 +66,8 @@ def _expand(walker: Walker, folder: Folder, names: Sequence[str], *, only_folder
         if entry.kind != "folder":
             if not rest and not only_folders:
                 yield entry
-            elif entry.kind == "nowhere" and entry.is_link:
-                raise broken_link(entry)
+            else:
+                _refuse_broken_link(entry)
         elif (entered := walker.enter(folder, entry)) is not None:
             if rest:
                 yield from _expand(walker, entered, rest, only_folders=only_folders)
@@ -75,12 +76,10 @@ def _expand(walker: Walker, folder: Folder, names: Sequence[str], *, only_folder
                 yield from walker.files(entered)
 
 
-def _refuse_broken_links(walker: Walker, folder: Folder) -> None:
-    """Raise NoInputError for a link to nothing in a folder whose subfolders are searched, unless it is named as a file:
-    as such it fails on its own."""
-    for entry in walker.entries(folder):
-        if entry.kind == "nowhere" and entry.is_link and format_by_suffix(entry.name) is None:
-            raise broken_link(entry)
+def _refuse_broken_link(entry: Entry) -> None:
+    """Raise NoInputError for a link to nothing where folders are searched, unless it is named as a file."""
+    if entry.kind == "nowhere" and entry.is_link and format_by_suffix(entry.name) is None:
+        raise broken_link(entry)
 
 
 def _matcher(name: str) -> Callable[[str], object]:

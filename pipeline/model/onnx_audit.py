@@ -18,23 +18,28 @@ _WITHIN: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-#: TensorProto.external_data, and NodeProto's input and op_type.
-_EXTERNAL, _INPUT, _OP_TYPE = 13, 1, 4
+#: TensorProto.external_data, and NodeProto's input, op_type and domain.
+_EXTERNAL, _INPUT, _OP_TYPE, _DOMAIN = 13, 1, 4, 7
+#: How a file of onnxruntime's own format has its name, after four bytes; as a protocol buffer it has no fields.
+_ORT_FORMAT = b"ORTM"
+_DOMAINS = {b"", b"ai.onnx", b"com.microsoft"}
 #: The floats and ints of an AttributeProto, of which a forest has millions.
 _NUMBERS = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f])++", re.DOTALL)
 _RANDOM = {
-    *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-    *("BiasDropout", "BitmaskBiasDropout", "BitmaskDropout", "Sampling"),  # of onnxruntime
+    *(b"Bernoulli", b"Multinomial", b"RandomNormal", b"RandomNormalLike", b"RandomUniform", b"RandomUniformLike"),
+    *(b"BiasDropout", b"BitmaskBiasDropout", b"BitmaskDropout", b"Sampling"),  # of onnxruntime
 }
 
 
 def refuse_unsafe(data: bytes) -> None:
     """Raise BundleError for a file that is not a protocol buffer, reads another file, or draws random numbers."""
+    if data[4:8] == _ORT_FORMAT:
+        raise BundleError("the ONNX model cannot be loaded: it has the format of onnxruntime; use the .onnx file")
     left = [("model", memoryview(data))]
     try:
         while left:
             kind, message = left.pop()
-            within, inputs, name = _WITHIN[kind], list[str](), ""
+            within, inputs, name, domain = _WITHIN[kind], list[bytes](), b"", b""
             for field in fields(message, _NUMBERS if kind == "attribute" else None):
                 if field.number in within:
                     left.append((within[field.number], field.message))
@@ -44,10 +49,13 @@ def refuse_unsafe(data: bytes) -> None:
                         " export it with external_data=False"
                     )
                 elif kind == "node" and field.number == _INPUT:
-                    inputs.append(field.text)
+                    inputs.append(bytes(field.message))
                 elif kind == "node" and field.number == _OP_TYPE:
-                    name = field.text
-            if name in _RANDOM or (name == "Dropout" and any(inputs[2:])):  # the third is whether it is training
-                raise BundleError(f"the ONNX model draws random numbers ({name}); export it in eval mode")
-    except ValueError as error:  # UnicodeDecodeError too
+                    name = bytes(field.message)
+                elif kind == "node" and field.number == _DOMAIN:
+                    domain = bytes(field.message)
+            random = name in _RANDOM or (name == b"Dropout" and any(inputs[2:]))  # the third is whether it is training
+            if random and domain in _DOMAINS:
+                raise BundleError(f"the ONNX model draws random numbers ({name.decode()}); export it in eval mode")
+    except ValueError as error:
         raise BundleError("the ONNX model cannot be loaded: the file is not a protocol buffer") from error

@@ -47,6 +47,8 @@ def fields(data: memoryview, skipped: re.Pattern[bytes] | None = None) -> Iterat
         tag, at = _varint(data, at)
         tag &= 0xFFFFFFFF  # as protobuf reads it
         kind = tag & 7
+        if tag < 8:
+            raise ValueError("not a protocol buffer")
         value: memoryview | int
         if kind == _VARINT:
             value, at = _varint(data, at)

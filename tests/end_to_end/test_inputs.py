@@ -137,6 +137,16 @@ class TestOddFiles:
         (tmp_path / "data" / "a.csv").rename(tmp_path / "data" / os.fsdecode(b"\xe9.csv"))
         closed(score(tmp_path / "data"), 2, "is not UTF-8")
 
+    @pytest.mark.parametrize("pattern", ["*/*.parquet", "**/a.parquet"])
+    def test_a_dangling_link_that_does_not_match(
+        self, score: Command, tmp_path: Path, iris: Example, pattern: str
+    ) -> None:
+        """One that is named as a file, and where a file would not be an input either."""
+        (tmp_path / "data" / "x").mkdir(parents=True)
+        iris.frame.to_parquet(tmp_path / "data" / "x" / "a.parquet", index=False)
+        (tmp_path / "data" / "old.parquet").symlink_to(tmp_path / "nowhere")
+        assert score(tmp_path / "data" / pattern).code == 0
+
     def test_a_name_that_python_does_not_read_as_utf8(self, process: Command, tmp_path: Path, iris: Example) -> None:
         """Where UTF-8 is turned off: not the name is wrong."""
         iris.frame.to_csv(tmp_path / "größe.csv", index=False)

@@ -125,7 +125,26 @@ def test_fields_after_many_numbers(numbers: list[int]) -> None:
         refuse_unsafe(model(GraphProto(node=[NodeProto(attribute=[attribute])])).SerializeToString())
 
 
-@pytest.mark.parametrize("data", [b"no model", b"PK\x03\x04", b"\x3a\x05\x0a", b"\x3b\x3c", b"\xff" * 12])
+def test_functions_of_the_file_with_such_names() -> None:
+    """Are not the operators; and names need not be UTF-8."""
+    nodes = [
+        helper.make_node("Sampling", ["x"], ["y"], domain="of.the.file"),
+        helper.make_node("Add", ["x", "y"], ["z"]),
+    ]
+    data = model(GraphProto(name="g", node=nodes)).SerializeToString()
+    refuse_unsafe(data.replace(b"\x0a\x01x", b"\x0a\x01\xff"))
+
+
+@pytest.mark.parametrize("head", [b"\x10\x00\x00\x00", b"\x00\x00\x00\x00", b"\x12\x7f\x12\x7f"])
+def test_the_format_of_onnxruntime(head: bytes) -> None:
+    """Is another one, which onnxruntime recognises by itself."""
+    with pytest.raises(BundleError, match="it has the format of onnxruntime"):
+        refuse_unsafe(head + b"ORTM" + bytes(200))
+
+
+@pytest.mark.parametrize(
+    "data", [b"no model", b"PK\x03\x04", b"\x3a\x05\x0a", b"\x3b\x3c", b"\xff" * 12, b"\x00\x01", b"\x02\x00"]
+)
 def test_other_files(data: bytes) -> None:
     with pytest.raises(BundleError, match="cannot be loaded: the file is not a protocol buffer"):
         refuse_unsafe(data)

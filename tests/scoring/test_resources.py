@@ -61,6 +61,9 @@ def test_a_containers_quota_counts(
         ("4:cpu:/jobs\n", {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
         ("0::/of/the/host\n", {"cpu.max": "100000 100000"}, 1),
         ("0::/../../elsewhere\n", {"cpu.max": "600000 100000"}, 6),
+        ("0:://x\n", {"x/cpu.max": "200000 100000"}, 2),
+        ("0::/a\x00b\n", {"cpu.max": "200000 100000"}, 2),
+        ("0::/a\udcffb\n", {"cpu.max": "200000 100000"}, 2),
         ("nonsense\n\n", {"cpu.max": "700000 100000"}, 7),
         ("0::/a\n", {}, None),
     ],
@@ -70,7 +73,7 @@ def test_the_quota_of_the_own_group(
 ) -> None:
     """And of those above it, as systemd (CPUQuota=) and batch systems set it outside of containers."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    (tmp_path / "own").write_text(own)
+    (tmp_path / "own").write_text(own, errors="surrogateescape")
     for name, text in files.items():
         path = tmp_path / "cgroup" / name
         path.parent.mkdir(exist_ok=True, parents=True)
