@@ -55,7 +55,7 @@ def test_a_limit_on_the_size_of_files(words: Words, wanted: dict[str, bytes], tm
     limited = run(["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *words(tmp_path / "out")])
     assert limited.returncode == 74, limited.stderr
     assert "Traceback" not in limited.stderr
-    assert "free some space" in limited.stderr
+    assert "raise the limit on the size of files (ulimit -f)" in limited.stderr
     assert visible(tmp_path / "out") == {}
     assert run_here(words(tmp_path / "out")) == 0
     assert visible(tmp_path / "out") == wanted
