@@ -74,7 +74,9 @@ def stage_table(manifest: RunManifest) -> str:
 
 def _summary(manifest: RunManifest) -> str:
     """How many rows were scored, how fast, and what the run waited for."""
-    more = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
+    before = 0 if manifest.shards else manifest.rows_kept - manifest.rows_scored_kept
+    rejected = manifest.rows_rejected - before
+    more = f", {rejected:,} rejected" if rejected else ""
     if (found := manifest.stages.get("dedupe")) is not None and found.rows:
         more += f", {1 - manifest.stages['forward'].rows / found.rows:.1%} of the rows repeated and scored once"
     more += f", {manifest.rows_out_of_bounds:,} out of bounds" if manifest.rows_out_of_bounds else ""
@@ -84,7 +86,8 @@ def _summary(manifest: RunManifest) -> str:
     if manifest.shards:
         rows, shards = counted(manifest.rows_scored, "row"), counted(len(manifest.shards), "shard")
         return f"{rows} scored by {shards}{more}; finished in {manifest.wall_s:.2f} s"
-    more += f", {manifest.rows_kept:,} kept from earlier runs" if manifest.parts_kept else ""
+    if manifest.parts_kept:
+        more += f", {manifest.rows_kept:,} kept from earlier runs" + (f", which rejected {before:,}" if before else "")
     scored = manifest.rows_scored - manifest.rows_scored_kept
     rate = scored / max(manifest.wall_s, 1e-9)
     return (

@@ -217,7 +217,7 @@ def test_the_message_of_a_run_with_nothing_to_do(score: Command, tmp_path: Path)
     result = score("--log-format", "text", "--log-level", "error")
     assert result.out.startswith("nothing to do: everything is up to date (600 rows of 4 inputs), scored by run ")
     (tmp_path / "out" / "_SUCCESS").unlink()
-    assert "0 rows scored, 2 rejected, 600 kept from earlier runs" in score("--log-format", "text").out
+    assert "0 rows scored, 600 kept from earlier runs, which rejected 2 in" in score("--log-format", "text").out
 
 
 def test_a_copy_of_a_part_is_refused(score: Command, tmp_path: Path) -> None:
