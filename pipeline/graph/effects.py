@@ -58,10 +58,9 @@ def _defaults(op: str, target: str) -> Mapping[str, Any]:
     """The parameters of a function in their order, with their defaults; None where there is none."""
     if target in _PARAMETERS:
         return dict.fromkeys(_PARAMETERS[target])
+    known = operations.FUNCTIONS if op == "function" else operations.METHODS
     try:
-        parameters = inspect.signature(
-            (operations.FUNCTIONS if op == "function" else operations.METHODS)[target]
-        ).parameters
+        parameters = inspect.signature(known[target]).parameters
     except ValueError:  # of a function in C++; none of the others has such an argument by position
         return {}
     return {
@@ -72,34 +71,15 @@ def _defaults(op: str, target: str) -> Mapping[str, Any]:
 
 #: Layers that return their input, or a view of it.
 _PASSING_ON = {
-    "Identity",
-    "Flatten",
-    "Unflatten",
-    "Dropout",
-    "Dropout1d",
-    "Dropout2d",
-    "AlphaDropout",
-    "FeatureAlphaDropout",
+    *("Identity", "Flatten", "Unflatten", "Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"),
+    *("FeatureAlphaDropout",),
 }
 #: Functions that always make a new tensor, by the last part of their name; the result of others may be a view.
 _MAKING = {
     *("add", "sub", "mul", "truediv", "matmul", "mod", "pow", "neg", "cat", "stack", "concat", "linear", "conv1d"),
-    *(
-        "conv2d",
-        "mm",
-        "bmm",
-        "addmm",
-        "baddbmm",
-        "div",
-        "divide",
-        "multiply",
-        "subtract",
-        "maximum",
-        "minimum",
-        "where",
-    ),
+    *("conv2d", "mm", "bmm", "addmm", "baddbmm", "div", "divide", "multiply", "subtract", "maximum", "minimum"),
     *("layer_norm", "group_norm", "batch_norm", "rms_norm", "embedding", "softmax", "log_softmax", "tanh", "sigmoid"),
-    *("exp", "sqrt", "rsqrt", "square", "sum", "mean", "gelu", "silu", "scaled_dot_product_attention"),
+    *("exp", "sqrt", "rsqrt", "square", "sum", "mean", "gelu", "silu", "scaled_dot_product_attention", "where"),
 }
 #: What returns several tensors, or a list of them.
 _SEVERAL = {"RNN", "GRU", "LSTM", "MultiheadAttention"}
