@@ -6,7 +6,7 @@ from typing import Any
 from ...schemas.graph import DictArg, DtypeArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
 from ..errors import BundleError
 from . import operations
-from .effects import audit_effects
+from .effects import audit_effects, audit_shortened_tables
 from .operators import argument_types, operators, sets_storage
 from .packing import audit_packing
 
@@ -39,6 +39,7 @@ def audit(graph: Graph) -> None:
         known.add(node.name)
     _audit_references(graph.output, known, "output")
     audit_packing(graph)
+    audit_shortened_tables(graph)
     unused = set(graph.layers) - {node.target for node in graph.nodes if node.op == "layer"}
     if unused:
         raise BundleError(f"graph.json: layer {min(unused)!r} is never called")

@@ -1,15 +1,15 @@
 """Calls of a graph that do more than compute a result: those that would change a tensor that outlives the pass are
-refused, or get a copy of it; those that draw random numbers are refused. Otherwise a row's scores would depend on the
-rows before it, or on chance. Independent of values.
+refused; those that draw random numbers are, too. Otherwise a row's scores would depend on the rows before it, or on
+chance. What `+=` and activations overwrite is known when they run (`interpreter.py`). Independent of values.
 """
 
 import inspect
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from ...schemas.graph import Graph, Node, NodeRef
+from ...schemas.graph import Graph, Node
 from ..errors import BundleError
 from . import operations
 from .operators import argument_types, short_name
@@ -69,22 +69,6 @@ def _defaults(op: str, target: str) -> Mapping[str, Any]:
     }
 
 
-#: Layers that return their input, or a view of it.
-_PASSING_ON = {
-    *("Identity", "Flatten", "Unflatten", "Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"),
-    *("FeatureAlphaDropout",),
-}
-#: Functions that always make a new tensor, by the last part of their name; the result of others may be a view.
-_MAKING = {
-    *("add", "sub", "mul", "truediv", "matmul", "mod", "pow", "neg", "cat", "stack", "concat", "linear", "conv1d"),
-    *("conv2d", "mm", "bmm", "addmm", "baddbmm", "div", "divide", "multiply", "subtract", "maximum", "minimum"),
-    *("layer_norm", "group_norm", "batch_norm", "rms_norm", "embedding", "softmax", "log_softmax", "tanh", "sigmoid"),
-    *("exp", "sqrt", "rsqrt", "square", "sum", "mean", "gelu", "silu", "scaled_dot_product_attention", "where"),
-}
-#: What returns several tensors, or a list of them.
-_SEVERAL = {"RNN", "GRU", "LSTM", "MultiheadAttention"}
-
-
 def is_in_place(node: Node, graph: Graph) -> bool:
     """Whether a node overwrites its argument: `+=`, or an activation with `inplace`."""
     if node.op == "layer":
@@ -92,43 +76,30 @@ def is_in_place(node: Node, graph: Graph) -> bool:
     return node.op == "function" and node.target in operations.IN_PLACE
 
 
-def copying_nodes(graph: Graph) -> set[str]:
-    """The nodes that get copies of their arguments, because they would overwrite what may be a weight, or a view of
-    one. No trained model does, but some operation between may return either a view or a new tensor.
+def audit_shortened_tables(graph: Graph) -> None:
+    """Refuse an embedding that shortens rows of a table (`max_norm`) which is read in another way, too.
 
     Raises:
-        BundleError: what one of them overwrites is read again, so that a copy would make a difference.
+        BundleError: torch changes such a table when rows are looked up, and what others read depends on that.
     """
-    users = Counter(used for node in graph.nodes for used in referenced([node.args, node.kwargs]))
-    users.update(referenced(graph.output))
-    shared, tensors, copying = set[str](), set(graph.inputs), set[str]()
+    paths = {node.name: node.target for node in graph.nodes if node.op == "tensor"}
+    reads = Counter(paths[used] for node in graph.nodes for used in _used(node) if used in paths)
+    reads.update(paths[used] for used in referenced(graph.output) if used in paths)
     for node in graph.nodes:
-        new = _makes_one(node, graph, tensors)
-        if new or node.op == "tensor":
-            tensors.add(node.name)
-        if node.op == "tensor":
-            shared.add(node.name)
-        elif is_in_place(node, graph):
-            overwritten = shared & set(referenced(node.args[:1] if node.op == "function" else [node.args, node.kwargs]))
-            if any(users[name] > 1 for name in overwritten):
-                raise BundleError(f"graph.json: node {node.name!r} overwrites a weight that other nodes read")
-            if overwritten:
-                copying.add(node.name)
-        elif not new and shared & set(referenced([node.args, node.kwargs])):
-            shared.add(node.name)
-    return copying
+        if node.op == "layer" and graph.layers[node.target].args.get("max_norm") is not None:
+            shared = reads[f"{node.target}.weight"] > 0
+        elif node.op == "function" and node.target == "functional.embedding":
+            given = {**dict(zip(_defaults(node.op, node.target), node.args, strict=False)), **node.kwargs}
+            tables = [paths[used] for used in referenced(given.get("weight")) if used in paths]
+            shared = given.get("max_norm") is not None and any(reads[path] > 1 for path in tables)
+        else:
+            continue
+        if shared:
+            raise BundleError(
+                f"graph.json: node {node.name!r} shortens rows of a table (max_norm) that is read in another way, too;"
+                " shorten them with torch.renorm before saving, and leave max_norm out"
+            )
 
 
-def _makes_one(node: Node, graph: Graph, tensors: Collection[str]) -> bool:
-    """Whether a node makes a single new tensor. `+` makes a list of two lists, which may have tensors among them.
-
-    Args:
-        tensors: the nodes whose result is a single tensor for sure.
-    """
-    if node.op == "layer":
-        return graph.layers[node.target].type not in _PASSING_ON | _SEVERAL and not is_in_place(node, graph)
-    if node.op not in ("function", "method", "operator") or short_name(node.target) not in _MAKING:
-        return False
-    return node.target != "operator.add" or any(
-        isinstance(argument, NodeRef) and argument.node in tensors for argument in node.args
-    )
+def _used(node: Node) -> list[str]:
+    return referenced([node.args, node.kwargs])

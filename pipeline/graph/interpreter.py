@@ -21,7 +21,7 @@ from ..features.kinds import kind_of
 from . import operations
 from .audit import audit
 from .checked import checked
-from .effects import copying_nodes
+from .effects import is_in_place
 from .operators import operators
 from .program import Program, Step, decoded, resolved, with_frees
 from .reduced import in_dtype, reduced_program
@@ -68,8 +68,8 @@ class GraphModel(nn.Module):
             parent, _, name = path.rpartition(".")
             namespace = _namespace(self, parent)
             namespace.register_buffer(_free(namespace, path, name), None)
-        copying = copying_nodes(graph)
-        steps = tuple(_step(self, node, frees, copies=node.name in copying) for node, frees in with_frees(graph))
+        writing = {node.name for node in graph.nodes if paths and is_in_place(node, graph)}
+        steps = tuple(_step(self, node, frees, writes=node.name in writing) for node, frees in with_frees(graph))
         self._program = Program(tuple(graph.inputs), steps, decoded(graph.output), loose)
         self._sizes = Sizes()
 
@@ -190,7 +190,7 @@ def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
         for layer in model.modules():
             if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
                 _shorten_rows(layer, layer.max_norm)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, OverflowError) as error:
         raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
 
 
@@ -202,11 +202,11 @@ def _shorten_rows(layer: nn.Embedding, max_norm: float) -> None:
     layer.weight, layer.max_norm = nn.Parameter(rows, requires_grad=False), None
 
 
-def _step(model: GraphModel, node: Node, frees: tuple[str, ...], *, copies: bool) -> Step:
+def _step(model: GraphModel, node: Node, frees: tuple[str, ...], *, writes: bool) -> Step:
     runs: dict[str, Callable[[str], Callable[..., Any]]] = {
-        "layer": lambda path: _Late(model, path, copies=copies),
+        "layer": lambda path: _Late(model, path, writes=writes),
         "tensor": lambda path: lambda: _tensor(model, path),
-        "function": lambda name: _on_copies(operations.FUNCTIONS[name]) if copies else operations.FUNCTIONS[name],
+        "function": lambda name: _sparing(model, operations.FUNCTIONS[name]) if writes else operations.FUNCTIONS[name],
         "method": operations.METHODS.__getitem__,
         "attribute": operations.ATTRIBUTES.__getitem__,
         "operator": lambda name: checked().get(name) or operators()[name],
@@ -253,8 +253,8 @@ class _Late:
     path: str
     #: In half precision, that of the weights, which float32 arguments follow.
     dtype: torch.dtype | None = None
-    #: Whether it gets copies of its arguments.
-    copies: bool = False
+    #: Whether it overwrites its argument, which may be a tensor that the graph names.
+    writes: bool = False
 
     def layer(self) -> nn.Module:
         """The module that is at the path now."""
@@ -266,28 +266,36 @@ class _Late:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         layer = self.layer()
-        if self.copies:
-            args, kwargs = _copied(args), _copied(kwargs)
+        if self.writes:
+            args, kwargs = _spared(self.model, args), _spared(self.model, kwargs)
         if self.dtype is not None and any(weights.dtype == self.dtype for weights in layer.parameters()):
             args = in_dtype(args, self.dtype)
         return layer(*args, **kwargs)
 
 
-def _on_copies(function: Callable[..., Any]) -> Callable[..., Any]:
+def _sparing(model: GraphModel, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that overwrites its first argument, but never a weight."""
+
     @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return function(*_copied(args), **_copied(kwargs))
+    def run(first: Any, *others: Any) -> Any:
+        return function(_spared(model, first), *others)
 
     return run
 
 
-def _copied(value: Any) -> Any:
-    """Arguments with copies of their tensors."""
+def _spared(model: GraphModel, value: Any) -> Any:
+    """Arguments with copies of the tensors that share their memory with one that the graph names: a weight that is
+    overwritten would make the scores of a row depend on the rows before it. No trained model does that."""
     if isinstance(value, dict):
-        return {name: _copied(entry) for name, entry in value.items()}
+        return {name: _spared(model, entry) for name, entry in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(_copied(entry) for entry in value)
-    return value.clone() if isinstance(value, Tensor) else value
+        return type(value)(_spared(model, entry) for entry in value)
+    return value.clone() if isinstance(value, Tensor) and _is_named(model, value) else value
+
+
+def _is_named(model: GraphModel, tensor: Tensor) -> bool:
+    named = (_tensor(model, step.target) for step in model._program.steps if step.op == "tensor")
+    return tensor.untyped_storage().data_ptr() in {one.untyped_storage().data_ptr() for one in named}
 
 
 def is_reserved(name: str) -> bool:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...schemas.graph import DictArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
+from .effects import is_in_place
 from .program import referenced
 
 #: Means further from zero than this many standard deviations are not folded: the folded Linear would subtract large
@@ -105,7 +106,7 @@ class _Draft:
         if before is not None and self._is_own_linear(before) and self._users(before.name) == [node.name]:
             weight, bias = self._linear(before.target)
             self._set_linear(before.target, weight * scale[:, None], bias * scale + shift)
-        elif after is not None and self._is_own_linear(after):
+        elif after is not None and self._is_own_linear(after) and not self._is_overwritten(node, after):
             weight, bias = self._linear(after.target)
             self._set_linear(after.target, weight * scale, bias + weight @ shift)
         else:
@@ -134,6 +135,12 @@ class _Draft:
             path += "_"
         self._layers[path] = Layer(type=layer.type, args={**layer.args, "inplace": True})
         self._nodes[node.name] = node.model_copy(update={"op": "layer", "target": path})
+
+    def _is_overwritten(self, node: Node, after: Node) -> bool:
+        """Whether something is overwritten between two nodes, which may be what the first one reads."""
+        names = list(self._nodes)
+        between = names[names.index(node.name) : names.index(after.name)]
+        return any(is_in_place(self._nodes[name], self._saved) for name in between)
 
     def _scale_and_shift(self, path: str) -> tuple[Tensor | None, Tensor | None]:
         mean, variance = self.tensors.get(f"{path}.running_mean"), self.tensors.get(f"{path}.running_var")

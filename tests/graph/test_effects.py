@@ -8,10 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from scoreline.pipeline.graph import operations
-from scoreline.pipeline.graph.effects import _MAKING, _PASSING_ON, audit_effects
+from scoreline.pipeline.graph.effects import audit_effects
 from scoreline.pipeline.graph.interpreter import GraphModel, build
-from scoreline.pipeline.graph.operators import operators, short_name
+from scoreline.pipeline.graph.operators import operators
 from scoreline.pipeline.graph.optimise import prepare
 from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph, Node
@@ -257,85 +256,106 @@ def test_weights_by_other_names(nodes: list[dict[str, Any]]) -> None:
     assert weights["w"].tolist() == [-4.0, -1.0, 2.0, 8.0]
 
 
-def test_a_weight_that_is_overwritten_and_read_again() -> None:
-    """Whatever its other readers would see is not what the file says."""
-    changed = {"name": "y", "op": "function", "target": "operator.iadd", "args": [ref("w"), 3.0]}
-    added = {"name": "z", "op": "function", "target": "torch.add", "args": [ref("w"), ref("y")]}
-    graph = Graph.model_validate({"inputs": ["x"], "nodes": [WEIGHT, changed, added], "output": ref("z")})
-    with pytest.raises(BundleError, match="node 'y' overwrites a weight that other nodes read"):
-        build(graph, {"w": torch.zeros(4)})
+def test_a_weight_within_a_list_of_results() -> None:
+    """A layer that returns two tensors, to which a weight is added as a third."""
+    nodes = [
+        WEIGHT,
+        {"name": "p", "op": "layer", "target": "pool", "args": [ref("x")]},
+        {"name": "l", "op": "function", "target": "operator.add", "args": [ref("p"), {"tuple": [ref("w")]}]},
+        {"name": "v", "op": "function", "target": "operator.getitem", "args": [ref("l"), 2]},
+        {"name": "y", "op": "function", "target": "operator.iadd", "args": [ref("v"), 3.0]},
+        {"name": "z", "op": "function", "target": "torch.add", "args": [ref("x"), ref("w")]},
+    ]
+    layers = {"pool": {"type": "MaxPool1d", "args": {"kernel_size": 1, "return_indices": True}}}
+    graph = Graph.model_validate({"inputs": ["x"], "layers": layers, "nodes": nodes, "output": ref("z")})
+    weights = {"w": torch.tensor([-4.0, -1.0, 2.0, 8.0])}
+    model = build(graph, weights)
+    assert torch.equal(model(X), X + torch.tensor([-4.0, -1.0, 2.0, 8.0]))
+    assert torch.equal(model(X), X + torch.tensor([-4.0, -1.0, 2.0, 8.0]))
 
 
-W = torch.linspace(0.1, 0.9, 16).reshape(4, 4)
-CALLS: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("cat", "concat", "stack"), ([W],)),
-    "linear": (W, W),
-    "conv1d": (W[None], torch.eye(4)[:, :, None]),
-    "conv2d": (W[None, None], torch.ones(1, 1, 1, 1)),
-    **dict.fromkeys(("addmm", "baddbmm"), (W, W, W)),
-    **dict.fromkeys(("bmm",), (W[None], W[None])),
-    "baddbmm": (W[None], W[None], W[None]),
-    "where": (W > 0, W, W),
-    "layer_norm": (W, (4,)),
-    "rms_norm": (W, (4,)),
-    "group_norm": (W, 1),
-    "batch_norm": (W, torch.zeros(4), torch.ones(4)),
-    "embedding": (torch.arange(4), W),
-    **dict.fromkeys(("softmax", "log_softmax"), (W, 1)),
-    **dict.fromkeys(("neg", "tanh", "sigmoid", "exp", "sqrt", "rsqrt", "square", "sum", "mean", "gelu", "silu"), (W,)),
-    "pow": (W, 1),
-    "scaled_dot_product_attention": (W, W, W),
-}
+class FromParameters(nn.Module):
+    """An activation overwrites what was computed from a parameter, and it is read again."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.act = nn.Linear(4, 4), nn.Linear(4, 2), nn.ReLU(inplace=True)
+        self.how, self.shift, self.slope = how, nn.Parameter(torch.randn(4)), nn.Parameter(torch.tensor([0.3]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.how == "einsum":
+            h = torch.einsum("ij,j->ij", h, self.shift)
+        elif self.how == "prelu":
+            h = nn.functional.prelu(h, self.slope)
+        elif self.how == "max":
+            h = torch.max(h, self.shift)
+        else:
+            h = h.reshape(-1, 4) + self.shift[None].expand(h.shape[0], -1)
+        a = self.act(h)
+        return self.last(h * 2 + a)
 
 
-@pytest.mark.parametrize("name", sorted(_MAKING))
-def test_results_that_share_no_memory(name: str) -> None:
-    """With the arguments for which a result would equal its argument."""
-    tried = 0
-    for known in (operations.FUNCTIONS, operations.METHODS):
-        for full, function in known.items():
-            if short_name(full) != name:
-                continue
-            for arguments in (CALLS.get(name, (W, W)), *([(W, 1.0)] if name not in CALLS else [])):
-                try:
-                    made = function(*arguments)
-                except (TypeError, RuntimeError, ValueError):
-                    continue
-                tried += 1
-                assert made.untyped_storage().data_ptr() != W.untyped_storage().data_ptr(), full
-    assert tried
+@pytest.mark.parametrize("how", ["einsum", "prelu", "max", "expand"])
+def test_what_is_computed_from_parameters(how: str) -> None:
+    """Is no weight, and is overwritten as in torch."""
+    model = FromParameters(how).eval()
+    graph, tensors = trace(model)
+    kept = {name: tensor.clone() for name, tensor in tensors.items()}
+    with torch.no_grad():
+        wanted = model(X.clone())
+    for optimised in (False, True):
+        built = _built(graph, tensors, optimised=optimised)
+        for _ in range(2):
+            torch.testing.assert_close(built(X.clone()), wanted)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in kept.items())
 
 
-PASSING: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
-    "ConstantPad1d": (nn.ConstantPad1d(0, 0.0), (1, 2, 8)),
-    "ConstantPad2d": (nn.ConstantPad2d(0, 0.0), (1, 2, 2, 4)),
-    "ZeroPad2d": (nn.ZeroPad2d(0), (1, 2, 2, 4)),
-    "ReflectionPad2d": (nn.ReflectionPad2d(0), (1, 2, 2, 4)),
-    "ReplicationPad2d": (nn.ReplicationPad2d(0), (1, 2, 2, 4)),
-    "Upsample": (nn.Upsample(scale_factor=1), (1, 2, 2, 4)),
-    "PixelShuffle": (nn.PixelShuffle(1), (1, 2, 2, 4)),
-    **{
-        name: (getattr(nn, name)(1), (1, 2, 2, 4) if name.endswith("2d") else (1, 2, 8))
-        for name in ("AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d")
-    },
-    "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(8), (1, 2, 8)),
-    "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d((2, 4)), (1, 2, 2, 4)),
-    "AdaptiveMaxPool1d": (nn.AdaptiveMaxPool1d(8), (1, 2, 8)),
-    "AdaptiveMaxPool2d": (nn.AdaptiveMaxPool2d((2, 4)), (1, 2, 2, 4)),
-    **{name: (getattr(nn, name)(), (4, 4)) for name in ("ReLU", "Hardtanh", "SiLU", "Sigmoid")},
-    **{name: (getattr(nn, name)(), (1, 2, 2, 4)) for name in sorted(_PASSING_ON - {"Unflatten", "Dropout1d"})},
-    "Dropout1d": (nn.Dropout1d(), (1, 2, 8)),
-    "Unflatten": (nn.Unflatten(1, (4, 1)), (4, 4)),
-}
+class NormedBefore(nn.Module):
+    """A BatchNorm reads what is overwritten before its Linear does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm, self.act = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(inplace=True)
+        self.one, self.other = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        b = self.norm(h)
+        a = self.act(h)
+        return self.one(b) + self.other(a)
 
 
-@pytest.mark.parametrize("name", PASSING)
-def test_layers_that_may_return_their_input(name: str) -> None:
-    """Those that do are known."""
-    layer, shape = PASSING[name]
-    given = W.reshape(shape)
-    shares = layer.eval()(given).untyped_storage().data_ptr() == W.untyped_storage().data_ptr()
-    assert shares <= (name in _PASSING_ON)
+def test_a_norm_of_what_is_overwritten_is_not_folded() -> None:
+    """Its Linear would read the new values."""
+    model = NormedBefore().eval()
+    model.norm.running_mean.normal_()
+    graph, tensors = trace(model)
+    flat = frozenset(node.name for node in graph.nodes)
+    ready = prepare(graph, tensors, flat)
+    with torch.no_grad():
+        torch.testing.assert_close(build(ready.graph, ready.tensors)(X.clone()), model(X.clone()))
+    assert ready.folded == 0
+
+
+class Tied(nn.Module):
+    """A table whose rows one embedding shortens is read in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(6, 3, max_norm=0.5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.rows(ids)[:, 0] @ self.rows.weight.T
+
+
+def test_a_shortened_table_that_is_read_in_another_way() -> None:
+    """In torch, its rows depend on those that were looked up before."""
+    graph, tensors = trace(Tied().eval())
+    with pytest.raises(BundleError, match="shortens rows of a table \\(max_norm\\) that is read in another way"):
+        build(graph, tensors)
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0])
