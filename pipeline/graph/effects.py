@@ -85,9 +85,10 @@ def audit_shortened_tables(graph: Graph) -> None:
     paths = {node.name: node.target for node in graph.nodes if node.op == "tensor"}
     reads = Counter(paths[used] for node in graph.nodes for used in _used(node) if used in paths)
     reads.update(paths[used] for used in referenced(graph.output) if used in paths)
+    reads.update(f"{path}.weight" for path, layer in graph.layers.items() if layer.type == "Embedding")
     for node in graph.nodes:
         if node.op == "layer" and graph.layers[node.target].args.get("max_norm") is not None:
-            shared = reads[f"{node.target}.weight"] > 0
+            shared = reads[f"{node.target}.weight"] > 1
         elif node.op == "function" and node.target == "functional.embedding":
             given = {**dict(zip(_defaults(node.op, node.target), node.args, strict=False)), **node.kwargs}
             tables = [paths[used] for used in referenced(given.get("weight")) if used in paths]

@@ -351,9 +351,21 @@ class Tied(nn.Module):
         return self.rows(ids)[:, 0] @ self.rows.weight.T
 
 
-def test_a_shortened_table_that_is_read_in_another_way() -> None:
+class ByLayer(Tied):
+    """By the layer, and by the function, which alone shortens them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(6, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return (nn.functional.embedding(ids, self.rows.weight, max_norm=0.5) + self.rows(ids)).sum(1)
+
+
+@pytest.mark.parametrize("kind", [Tied, ByLayer])
+def test_a_shortened_table_that_is_read_in_another_way(kind: type[nn.Module]) -> None:
     """In torch, its rows depend on those that were looked up before."""
-    graph, tensors = trace(Tied().eval())
+    graph, tensors = trace(kind().eval())
     with pytest.raises(BundleError, match="shortens rows of a table \\(max_norm\\) that is read in another way"):
         build(graph, tensors)
 
