@@ -23,6 +23,7 @@ _SAME_VALUES = {
 _RESHAPES = {"squeeze", "unsqueeze", "flatten", "reshape", "view"}
 _CASTS = {"long", "int", "to", "_to_copy"}
 _SHAPES = {*_SAME_VALUES, "Identity", "Flatten", "float", "getitem", "select", "Dropout"}
+_BY_LAYOUT = {"contiguous", "reshape", "flatten", "Flatten"}
 _ACTIVATIONS = {"sigmoid": "Sigmoid", "softmax": "Softmax", "logsigmoid": "LogSigmoid"}
 
 
@@ -153,6 +154,13 @@ def _selected(index: Any, indices: tuple[int, ...]) -> tuple[int, ...] | None:
 def overwrites(graph: Graph) -> bool:
     """Whether a model may overwrite its inputs: one of its layers or operators works in place."""
     return any(is_in_place(node, graph) for node in graph.nodes)
+
+
+def needs_rows(graph: Graph) -> bool:
+    """Whether a model overwrites something, and makes what is a view of contiguous rows, but a copy of contiguous
+    columns: what it overwrites through the view, it may read again."""
+    made = {graph.layers[node.target].type if node.op == "layer" else short_name(node.target) for node in graph.nodes}
+    return bool(made & _BY_LAYOUT) and overwrites(graph)
 
 
 def last_activation(graph: Graph, output: int | str) -> str | None:

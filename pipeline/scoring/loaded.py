@@ -12,7 +12,7 @@ from torch import nn
 from ...schemas.bundle import BundleManifest
 from ..features.kinds import kind_of
 from ..features.program import origins
-from ..graph.facts import index_limits, overwrites
+from ..graph.facts import index_limits, needs_rows, overwrites
 from ..model.blocks import block_size
 from ..model.devices import Device
 from ..model.loading import LoadedMember
@@ -137,6 +137,7 @@ def on_device(
         tf32=precision == "tf32",
     )  # fmt: skip
     ready.passes.channels_last = channels_last
+    ready.passes.contiguous |= any(member.graph is not None and needs_rows(member.graph) for member in members)
     ready.keep_inputs = any(member.graph is None or overwrites(member.graph) for member in members)
     return LoadedBundle(
         manifest=manifest,

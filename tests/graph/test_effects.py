@@ -225,6 +225,37 @@ def test_what_is_overwritten_and_read_again(tmp_path: Path, act: nn.Module, wher
     np.testing.assert_allclose(np.stack([got["prediction_u"], got["prediction_v"]], 1), wanted, rtol=1e-4, atol=1e-4)
 
 
+class Layouts(nn.Module):
+    """Overwrites its input through what is a view of contiguous rows, and reads it again."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.how, self.act, self.flat = how, nn.Hardtanh(-12, 12, inplace=True), nn.Flatten(0)
+        self.one, self.other = nn.Linear(4, 1), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "contiguous":
+            return self.other(self.act(x.contiguous())) + self.one(x)
+        if self.how == "transposed":
+            return self.other(self.act(x.T.contiguous()).T) + self.one(x)
+        flat = x.reshape(-1) if self.how == "reshape" else x.flatten() if self.how == "flatten" else self.flat(x)
+        return self.other(self.act(flat).view(-1, 4)) + self.one(x)
+
+
+@pytest.mark.parametrize("how", ["contiguous", "transposed", "reshape", "flatten", "layer"])
+def test_a_view_of_rows_that_is_overwritten(tmp_path: Path, how: str) -> None:
+    """Tables are columns in memory, where such a view would be a copy."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32), columns=list("abcd"))
+    model = Layouts(how).eval()
+    save_bundle(tmp_path / "b", model, features=list("abcd"), task=Regression(), sample=frame.head(50))
+    rows = frame * np.float32(50)
+    got = Scorer.load(tmp_path / "b", device="cpu").score_table(pa.Table.from_pandas(rows))["prediction"]
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(np.ascontiguousarray(rows.to_numpy())))[:, 0].numpy()
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
 LISTED = [
     [
         WEIGHT,
