@@ -69,11 +69,6 @@ def repeated(times: int) -> str:
     return "twice" if times == 2 else f"{times} times"
 
 
-#: What Python, the loader of libraries and the kernel say where threads or memory are exhausted.
-_NO_PROCESS = ("can't start new thread", "Resource temporarily unavailable")
-_NO_MEMORY = ("failed to map segment", "Cannot allocate memory", "cannot allocate memory")
-
-
 class ScorelineError(Exception):
     """Base of every error that Scoreline raises on purpose. `exit_code` is the exit code of the command."""
 
@@ -160,24 +155,6 @@ class ClusterError(ScorelineError):
     exit_code = 69
 
 
-def not_utf8(what: str, text: str, step: str) -> UsageError:
-    """The error for a name that is not UTF-8, as Python represents it, or that it does not read as UTF-8.
-
-    Args:
-        what: what has the name: "the argument".
-        step: what to do about the name itself.
-    """
-    name = os.fsencode(text)
-    try:
-        shown = name.decode("utf-8")
-    except UnicodeDecodeError:
-        return UsageError(f"{what} {name!r} is not UTF-8; {step}")
-    return UsageError(
-        f"{what} {shown!r} is UTF-8, but Python reads names as {sys.getfilesystemencoding()} here; set PYTHONUTF8=1, or"
-        " a locale such as C.UTF-8"
-    )
-
-
 class ResourceError(ScorelineError):
     """The machine lacks memory, threads or a temporary folder."""
 
@@ -196,20 +173,6 @@ class ResourceError(ScorelineError):
                 return cls(reason)
             left += [one.__context__, one.__cause__]
         return None
-
-
-def _lacking(error: BaseException) -> str | None:
-    text = str(error)
-    memory = isinstance(error, OSError | ImportError) and any(sign in text for sign in _NO_MEMORY)
-    if isinstance(error, MemoryError) or memory:
-        return f"the process has not enough memory ({one_line(error)}); allow it more, or pass --memory or --batch-size"
-    if isinstance(error, RuntimeError | OSError) and any(sign in text for sign in _NO_PROCESS):
-        return (
-            "no thread or process can be started; raise the limit of this user or control group (ulimit -u, pids.max)"
-        )
-    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
-        return "no temporary folder can be written to; set TMPDIR to one that can"
-    return None
 
 
 class OutputError(ScorelineError):
@@ -265,3 +228,40 @@ class InterruptedRunError(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}; run the same command again to finish")
         self.exit_code = 128 + signal_number
+
+
+def not_utf8(what: str, text: str, step: str) -> UsageError:
+    """The error for a name that is not UTF-8, as Python represents it, or that it does not read as UTF-8.
+
+    Args:
+        what: what has the name: "the argument".
+        step: what to do about the name itself.
+    """
+    name = os.fsencode(text)
+    try:
+        shown = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return UsageError(f"{what} {name!r} is not UTF-8; {step}")
+    return UsageError(
+        f"{what} {shown!r} is UTF-8, but Python reads names as {sys.getfilesystemencoding()} here; set PYTHONUTF8=1, or"
+        " a locale such as C.UTF-8"
+    )
+
+
+#: What Python, the loader of libraries and the kernel say where threads or memory are exhausted.
+_NO_PROCESS = ("can't start new thread", "Resource temporarily unavailable")
+_NO_MEMORY = ("failed to map segment", "Cannot allocate memory", "cannot allocate memory")
+
+
+def _lacking(error: BaseException) -> str | None:
+    text = str(error)
+    memory = isinstance(error, OSError | ImportError) and any(sign in text for sign in _NO_MEMORY)
+    if isinstance(error, MemoryError) or memory:
+        return f"the process has not enough memory ({one_line(error)}); allow it more, or pass --memory or --batch-size"
+    if isinstance(error, RuntimeError | OSError) and any(sign in text for sign in _NO_PROCESS):
+        return (
+            "no thread or process can be started; raise the limit of this user or control group (ulimit -u, pids.max)"
+        )
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
+        return "no temporary folder can be written to; set TMPDIR to one that can"
+    return None

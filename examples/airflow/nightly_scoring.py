@@ -28,7 +28,7 @@ def nightly_scoring():
             raise AirflowSkipException(f"no input for {ds}")
         if code in PERSON:
             raise AirflowFailException(f"scoreline ended with {code}; its last log line has the cause")
-        if code:  # 74, 75 and signals: Airflow tries again
+        if code:  # 71, 74, 75 and signals: Airflow tries again
             raise RuntimeError(f"scoreline ended with {code}")
 
     score()

@@ -16,7 +16,7 @@ srun /opt/scoreline/bin/scoreline score --bundle "$root/bundles/wine" --log-form
   --input "$root/incoming/$shard/*.parquet" --output "$root/scored/$shard" || code=$?
 
 case $code in
-  74 | 75 | 129 | 130 | 143) # a failed disk, a locked output, a signal: try again, and score only what is missing
+  71 | 74 | 75 | 129 | 130 | 143) # no memory, a failed disk, a locked output, a signal: try again, and score only what is missing
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
     ;;
 esac

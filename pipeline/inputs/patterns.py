@@ -48,20 +48,23 @@ def expand(walker: Walker, pattern: Pattern) -> Iterator[Entry]:
     yield from _expand(walker, walker.start(pattern.root), pattern.names, only_folders=pattern.only_folders)
 
 
-def _expand(walker: Walker, folder: Folder, names: Sequence[str], *, only_folders: bool) -> Iterator[Entry]:
+def _expand(
+    walker: Walker, folder: Folder, names: Sequence[str], *, only_folders: bool, searched: bool = False
+) -> Iterator[Entry]:
+    """`searched`: whether the subfolders of the folder are searched, too, whatever their names."""
     head, rest = names[0], names[1:]
     if head == ANY_DEPTH:
         if not rest:
             yield from walker.files(folder)
             return
         for below in walker.folders(folder):
-            for entry in walker.entries(below):
-                _refuse_broken_link(entry)
-            yield from _expand(walker, below, rest, only_folders=only_folders)
+            yield from _expand(walker, below, rest, only_folders=only_folders, searched=True)
         return
     matches = _matcher(head)
     for entry in walker.entries(folder):
         if not matches(entry.name.rpartition("/")[2]):
+            if searched:
+                _refuse_broken_link(entry)
             continue
         if entry.kind != "folder":
             if not rest and not only_folders:

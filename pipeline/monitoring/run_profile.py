@@ -40,8 +40,7 @@ def read_run_profile(store: Store) -> RunProfile | None:
         profile = RunProfile.model_validate_json(data)
     except (OSError, ValidationError):
         return None
-    covered, _, _ = data.rpartition(b'"checksum":"')
-    return profile if profile.checksum == sha256(covered + _NONE) else None
+    return profile if profile.checksum == _checksum_of(data) else None
 
 
 def is_intact(store: Store) -> bool:
@@ -51,8 +50,13 @@ def is_intact(store: Store) -> bool:
         data = store.read(PROFILE)
     except OSError:
         return False
-    covered, mark, checksum = data.rpartition(b'"checksum":"')
-    return bool(mark) and checksum == f'{sha256(covered + _NONE)}"}}'.encode()
+    return data.endswith(f'"checksum":"{_checksum_of(data)}"}}'.encode())
+
+
+def _checksum_of(data: bytes) -> str:
+    """That of the content of a file, whatever the file says."""
+    covered, _, _ = data.rpartition(b'"checksum":"')
+    return sha256(covered + _NONE)
 
 
 def run_before(last: RunProfile | None, content: str, layout: Layout) -> tuple[RunIdentity, list[ColumnCounts]] | None:

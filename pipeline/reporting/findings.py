@@ -25,6 +25,8 @@ COMPARED_RUNS, FEWEST_RUNS = 10, 3
 SLOWER_TIMES, SLOWER_S = 1.5, 5.0
 #: How many times the share of rejects of the run before is worth a warning.
 MORE_REJECTS = 2.0
+#: How predictions that have drifted from the reference are marked, by the level of their drift.
+_LEVELS: Mapping[str, Level] = {"red": "warning", "yellow": "note", "none": "ok"}
 
 
 def find(facts: RunFacts) -> tuple[Finding, ...]:
@@ -199,11 +201,7 @@ def _predicted(profile: RunProfile) -> Iterator[Finding]:
         past = f", {share(before[index], sum(before))} in the run before" if sum(before) else ""
         moved = column.previous_drift is not None and column.previous_drift.level != "none"
         yield Finding(
-            level="warning"
-            if moved or column.drift.level == "red"
-            else "ok"
-            if column.drift.level == "none"
-            else "note",
+            level="warning" if moved else _LEVELS[column.drift.level],
             topic="other predictions than before",
             title=f"{shown(column.name)}: {label} for {share(now[index], sum(now))} of the rows{past}",
             detail=f"{share(column.reference.counts[index], sum(column.reference.counts))} in the reference; a PSI of"

@@ -15,7 +15,7 @@ from ...schemas.specs.inputs import AnyInputSpec
 from ...schemas.specs.models import Ensemble as EnsembleSpec
 from ...schemas.specs.tasks import AnyTask
 from ..bundle.columns import output_fields
-from ..bundle.golden import GoldenRows, write_golden
+from ..bundle.golden import GOLDEN, GoldenRows, write_golden
 from ..bundle.write import write_bundle
 from ..digests import sha256
 from ..errors import BundleError
@@ -57,7 +57,7 @@ from .specs import Models, models_of, named_inputs, named_tasks
 from .texts import BoundTexts
 from .training_rows import golden_reference, training_reference
 
-GOLDEN, REFERENCE = "golden.parquet", "reference.json"
+REFERENCE = "reference.json"
 
 
 @pinned()

@@ -12,7 +12,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from ..bundle.columns import output_fields
-from ..bundle.golden import WIDER, GoldenRows, Raw, compare, differ_by_rounding
+from ..bundle.golden import GOLDEN, WIDER, GoldenRows, Raw, compare, differ_by_rounding
 from ..bundle.heads import head_fields
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, counted, one_line
 from ..features.kinds import kind_of
@@ -87,7 +87,7 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
     if golden.features.num_rows != manifest.golden.rows:
         raise BundleError(f"golden.parquet has {counted(golden.features.num_rows, 'row')}, not {manifest.golden.rows}")
     try:
-        check_columns(golden.features.schema, manifest.features, text=(), source="golden.parquet")
+        check_columns(golden.features.schema, manifest.features, text=(), source=GOLDEN)
         with for_few_rows():
             raw, decoded = raw_and_columns(loaded, golden.features)
     except BundleError:
