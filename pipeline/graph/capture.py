@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...schemas.graph import Graph
 from ..errors import BundleError, counted
+from .effects import audit_shortened_tables
 from .example import ROWS, Example
 from .interpreter import build
 from .nodes import NeverDataError, NotExportedError
@@ -51,6 +52,13 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
     Raises:
         BundleError: the module does something that a graph cannot express; names the line.
     """
+    captured = _captured(model, examples)
+    audit_shortened_tables(captured.graph, dict(model.named_parameters(remove_duplicate=False)))
+    return captured
+
+
+def _captured(model: nn.Module, examples: Sequence[Example]) -> Captured:
+    """Trace the module, or export it."""
     accepted = next((at for at, one in enumerate(examples) if _accepts(model, one)), None)
     problem: BundleError | None = None
     try:

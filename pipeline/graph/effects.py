@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from torch import Tensor
+
 from ...schemas.graph import Graph, Node
 from ..errors import BundleError
 from . import operations
@@ -76,23 +78,29 @@ def is_in_place(node: Node, graph: Graph) -> bool:
     return node.op == "function" and node.target in operations.IN_PLACE
 
 
-def audit_shortened_tables(graph: Graph) -> None:
+def audit_shortened_tables(graph: Graph, tensors: Mapping[str, Tensor] | None = None) -> None:
     """Refuse an embedding that shortens rows of a table (`max_norm`) which is read in another way, too.
+
+    Args:
+        tensors: those of the module that is saved, by path: a table can have several there.
 
     Raises:
         BundleError: torch changes such a table when rows are looked up, and what others read depends on that.
     """
-    paths = {node.name: node.target for node in graph.nodes if node.op == "tensor"}
+    names = _by_memory(tensors or {})
+    paths = {node.name: names.get(node.target, node.target) for node in graph.nodes if node.op == "tensor"}
+    tables = {path: f"{path}.weight" for path, layer in graph.layers.items() if layer.type == "Embedding"}
+    tables = {path: names.get(table, table) for path, table in tables.items()}
     reads = Counter(paths[used] for node in graph.nodes for used in _used(node) if used in paths)
     reads.update(paths[used] for used in referenced(graph.output) if used in paths)
-    reads.update(f"{path}.weight" for path, layer in graph.layers.items() if layer.type == "Embedding")
+    reads.update(tables.values())
     for node in graph.nodes:
         if node.op == "layer" and graph.layers[node.target].args.get("max_norm") is not None:
-            shared = reads[f"{node.target}.weight"] > 1
+            shared = reads[tables[node.target]] > 1
         elif node.op == "function" and node.target == "functional.embedding":
             given = {**dict(zip(_defaults(node.op, node.target), node.args, strict=False)), **node.kwargs}
-            tables = [paths[used] for used in referenced(given.get("weight")) if used in paths]
-            shared = given.get("max_norm") is not None and any(reads[path] > 1 for path in tables)
+            given_tables = [paths[used] for used in referenced(given.get("weight")) if used in paths]
+            shared = given.get("max_norm") is not None and any(reads[path] > 1 for path in given_tables)
         else:
             continue
         if shared:
@@ -100,6 +108,12 @@ def audit_shortened_tables(graph: Graph) -> None:
                 f"graph.json: node {node.name!r} shortens rows of a table (max_norm) that is read in another way, too;"
                 " shorten them with torch.renorm before saving, and leave max_norm out"
             )
+
+
+def _by_memory(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """One name for all tensors that share memory, by the name of each."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(tensor.untyped_storage().data_ptr(), name) for name, tensor in tensors.items()}
 
 
 def _used(node: Node) -> list[str]:

@@ -8,7 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from scoreline.pipeline.graph.capture import capture
 from scoreline.pipeline.graph.effects import audit_effects
+from scoreline.pipeline.graph.example import ROWS, Example
 from scoreline.pipeline.graph.interpreter import GraphModel, build
 from scoreline.pipeline.graph.operators import operators
 from scoreline.pipeline.graph.optimise import prepare
@@ -393,12 +395,33 @@ class ByLayer(Tied):
         return (nn.functional.embedding(ids, self.rows.weight, max_norm=0.5) + self.rows(ids)).sum(1)
 
 
+class Two(nn.Module):
+    """Two embeddings, of which one shortens the rows of its table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short, self.full = nn.Embedding(6, 3, max_norm=0.5), nn.Embedding(6, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.full(ids).sum(1) + self.short(ids).sum(1)
+
+
 @pytest.mark.parametrize("kind", [Tied, ByLayer])
 def test_a_shortened_table_that_is_read_in_another_way(kind: type[nn.Module]) -> None:
     """In torch, its rows depend on those that were looked up before."""
     graph, tensors = trace(kind().eval())
     with pytest.raises(BundleError, match="shortens rows of a table \\(max_norm\\) that is read in another way"):
         build(graph, tensors)
+
+
+def test_a_shortened_table_that_another_embedding_shares() -> None:
+    """Saved, the two embeddings have tables of their own."""
+    model = Two().eval()
+    example = Example(arguments={"x": torch.zeros(2, 4, dtype=torch.int64)}, dynamic={"x": {0: ROWS}})
+    capture(model, [example])
+    model.full.weight = model.short.weight
+    with pytest.raises(BundleError, match="shortens rows of a table \\(max_norm\\) that is read in another way"):
+        capture(model, [example])
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0])
