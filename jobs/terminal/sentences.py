@@ -43,7 +43,7 @@ def part_columns_differ(data: Data) -> str:
 
 def split_published(data: Data) -> str:
     """Its rows; they are those of a file, unless it has several splits."""
-    split = f", split {data['split']:,}" if data["split"] else ""
+    split = f", split {data['split']:,}" if data["split"] or not data["last"] else ""
     return f"{data['partition']}{split}: {_rows(data)}"
 
 

@@ -182,6 +182,8 @@ class SplitPublished(Event):
     name: ClassVar[str] = "split_published"
     partition: str
     split: int
+    #: Whether the partition has no later split.
+    last: bool
     rows: int
     rejected: int
     #: For each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
@@ -193,6 +195,7 @@ class SplitPublished(Event):
         return cls(
             partition=partition.name,
             split=split.index,
+            last=split.last,
             rows=part.num_rows + part.num_rejects,
             rejected=part.num_rejects,
             stages=_rounded(stages),

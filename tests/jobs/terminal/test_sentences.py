@@ -51,10 +51,19 @@ def test_a_loaded_bundle() -> None:
 @pytest.mark.parametrize(
     ("event", "data", "sentence"),
     [
-        ("split_published", {"partition": "a.csv", "split": 0, "rows": 1, "rejected": 0}, "a.csv: 1 row scored"),
         (
             "split_published",
-            {"partition": "a.csv", "split": 2, "rows": 1200, "rejected": 150},
+            {"partition": "a.csv", "split": 0, "last": True, "rows": 1, "rejected": 0},
+            "a.csv: 1 row scored",
+        ),
+        (
+            "split_published",
+            {"partition": "a.csv", "split": 0, "last": False, "rows": 1, "rejected": 0},
+            "a.csv, split 0: 1 row scored",
+        ),
+        (
+            "split_published",
+            {"partition": "a.csv", "split": 2, "last": True, "rows": 1200, "rejected": 150},
             "a.csv, split 2: 1,050 rows scored, 150 rejected",
         ),
         ("partition_failed", {"partition": "a.csv", "reason": "a.csv: is empty"}, "a.csv: is empty"),
