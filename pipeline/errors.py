@@ -6,6 +6,7 @@
     │   ├── ColumnError           65   a column is missing, duplicated or of the wrong type
     │   ├── PartitionError        65   one input file cannot be read; the others can
     │   ├── ModelFailedError      65   the model raises on some rows
+    │   │   └── DeviceFailedError 65   the device fails while it scores, or has no memory for a single row
     │   ├── RowsRejectedError     65   more rows were rejected than the run allows
     │   └── DriftError            65   the rows have drifted further than the run allows
     ├── NoInputError              66   nothing to score
@@ -113,6 +114,10 @@ def changed_error(partition: str) -> PartitionError:
 
 class ModelFailedError(DataError):
     """The model raises on rows that have passed every check."""
+
+
+class DeviceFailedError(ModelFailedError):
+    """A device fails while it scores, or has no memory for a single row."""
 
 
 class RowsRejectedError(DataError):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ModelFailedError, ScorelineError, one_line
+from ..errors import DeviceFailedError, ScorelineError, one_line
 from ..features.pinned import pinned_copy, pinned_like
 from ..records import Inputs, Sent, Sequences
 from .devices import Clock, Device, Fetched, select
@@ -78,7 +78,7 @@ class Cuda:
         libraries allocate what they keep at the first call.
 
         Raises:
-            ModelFailedError: the device has failed, or has no memory for it.
+            DeviceFailedError: the device has failed, or has no memory for it.
         """
         try:
             run()
@@ -95,7 +95,7 @@ class Cuda:
 
     def room(self, block_bytes: int) -> int | None:
         """How many blocks of this size fit into the memory that is free while the device has none in hand. Raises
-        ModelFailedError if it has failed."""
+        DeviceFailedError if it has failed."""
         try:
             for one in self._all_in_flight:
                 one.release()
@@ -110,7 +110,7 @@ class Cuda:
         If the device has no memory for them, nothing is sent, and `work` sends smaller parts.
 
         Raises:
-            ModelFailedError: the device has failed.
+            DeviceFailedError: the device has failed.
         """
         try:
             self._in_flight.release()
@@ -132,7 +132,7 @@ class Cuda:
     ) -> Fetched:
         """Compute after the copy, copy the results back, and wait for them.
 
-        Raises what `compute` raises, and ModelFailedError if the device has failed, or has no memory for a single row.
+        Raises what `compute` raises, and DeviceFailedError if the device has failed, or has no memory for a single row.
         """
         reason: BaseException = torch.OutOfMemoryError("its inputs do not fit")
         if sent.events is not None:
@@ -158,7 +158,7 @@ class Cuda:
         """Rows that were sent, on the lane's stream, for computations that fetch their own results.
 
         Raises:
-            ModelFailedError: the device has failed, or has no memory for these rows.
+            DeviceFailedError: the device has failed, or has no memory for these rows.
         """
         if sent.events is None:
             sent, rows = self.send(select(sent.tensors, rows)), None
@@ -261,12 +261,12 @@ class Cuda:
         except Exception as error:
             raise self._failed(error) from error
 
-    def _failed(self, error: Exception) -> ModelFailedError:
+    def _failed(self, error: Exception) -> DeviceFailedError:
         self._wait_after_failure()
         return self._device_failed(error)
 
-    def _device_failed(self, error: Exception) -> ModelFailedError:
-        return ModelFailedError(f"the device {self._device} has failed: {one_line(error)}")
+    def _device_failed(self, error: Exception) -> DeviceFailedError:
+        return DeviceFailedError(f"the device {self._device} has failed: {one_line(error)}")
 
     def _wait_after_failure(self) -> bool:
         """Wait for what a failed call has started, so that its tensors can be freed. Returns whether the device still
@@ -280,8 +280,8 @@ class Cuda:
         return True
 
 
-def _no_memory_for_rows() -> ModelFailedError:
-    return ModelFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
+def _no_memory_for_rows() -> DeviceFailedError:
+    return DeviceFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
 
 
 def _joined(parts: list[Fetched]) -> Fetched:

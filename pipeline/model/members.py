@@ -117,7 +117,7 @@ class Members:
             clock: measures padding sequences and running models, as `pad` and `forward`.
 
         Raises:
-            ModelFailedError: there is not enough memory for a single row.
+            DeviceFailedError: there is not enough memory for a single row.
         """
 
         used = HostClock() if clock is None else clock

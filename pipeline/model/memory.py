@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import DeviceError, ModelFailedError, one_line
+from ..errors import DeviceError, DeviceFailedError, one_line
 
 #: What torch, cuBLAS, cuDNN, cuSOLVER and onnxruntime write where an allocation fails and the exception is a plain
 #: RuntimeError. "CUDA error: out of memory" is also what `cudaHostAlloc`, for pinned memory, fails with.
@@ -32,9 +32,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
-def no_memory(error: BaseException) -> ModelFailedError:
+def no_memory(error: BaseException) -> DeviceFailedError:
     """The error for a device that has no memory for a single row."""
-    return ModelFailedError(f"the device has no memory for a single row: {one_line(error)}")
+    return DeviceFailedError(f"the device has no memory for a single row: {one_line(error)}")
 
 
 @contextmanager
@@ -43,20 +43,26 @@ def loading(device: torch.device) -> Iterator[None]:
     one that another process has reserved."""
     try:
         yield
-    except RuntimeError as error:
+    except (DeviceFailedError, RuntimeError) as error:
         if device.type != "cuda":
             raise
+        if isinstance(error, DeviceFailedError):  # on the golden rows
+            raise _unusable(device, error) from error
         if is_out_of_memory(error):
             raise DeviceError(
                 f"the device {device} has no memory for the model: {one_line(error)}; nvidia-smi lists what uses it;"
                 " free it, or use another --device"
             ) from error
         if isinstance(error, torch.AcceleratorError):
-            raise DeviceError(
-                f"the device {device} cannot be used: {one_line(error)}; nvidia-smi shows its state; use another"
-                " --device, or try again"
-            ) from error
+            raise _unusable(device, error) from error
         raise
+
+
+def _unusable(device: torch.device, error: BaseException) -> DeviceError:
+    return DeviceError(
+        f"the device {device} cannot be used: {one_line(error)}; nvidia-smi shows its state; use another --device, or"
+        " try again"
+    )
 
 
 def free_memory(device: torch.device) -> None:
@@ -78,7 +84,7 @@ def halving(
         halved: called with each smaller number of rows.
 
     Raises:
-        ModelFailedError: there is not enough memory for a single row.
+        DeviceFailedError: there is not enough memory for a single row.
     """
     while True:
         try:

@@ -14,7 +14,15 @@ from torch import Tensor
 from ..bundle.columns import output_fields
 from ..bundle.golden import GOLDEN, WIDER, GoldenRows, Raw, compare, differ_by_rounding
 from ..bundle.heads import head_fields
-from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, counted, one_line
+from ..errors import (
+    BundleError,
+    DeviceFailedError,
+    GoldenMismatchError,
+    ModelFailedError,
+    ScorelineError,
+    counted,
+    one_line,
+)
 from ..features.kinds import kind_of
 from ..inputs.columns import check_columns
 from ..model.modes import pinned
@@ -81,6 +89,7 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
 
     Raises:
         BundleError: the model cannot score them.
+        DeviceFailedError: the GPU fails, or has no memory for one row.
         GoldenMismatchError: they were not reproduced.
     """
     manifest = loaded.manifest
@@ -92,6 +101,10 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
             raw, decoded = raw_and_columns(loaded, golden.features)
     except BundleError:
         raise
+    except DeviceFailedError as error:
+        if loaded.device.torch.type == "cuda":
+            raise
+        raise BundleError(f"the golden rows cannot be scored: {error}") from error
     except Exception as error:  # whatever torch or Arrow raises on a damaged file
         raise BundleError(f"the golden rows cannot be scored: {one_line(error)}") from error
     if decoded.rejects:

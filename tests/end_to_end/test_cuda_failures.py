@@ -281,6 +281,32 @@ def test_a_gpu_that_fails_before_the_first_block(
 
 
 @emulated_only
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (fakecuda.out_of_memory(), "cuda:0 cannot be used: the device has no memory for a single row"),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error"), "cuda:0 cannot be used: the device cuda:0 has"),
+    ],
+)
+def test_a_gpu_that_fails_on_the_golden_rows(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], error: Exception, message: str
+) -> None:
+    """Another process has taken its memory, or it is broken: nothing is wrong with the bundle."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Cuda, "_to_device", fail)
+    rows(20).to_parquet(bundle.parent / "in.parquet", index=False)
+    words = ["--bundle", bundle, "--input", bundle.parent / "in.parquet", "--device", "cuda"]
+    for command in (["score", *words, "--output", bundle.parent / "out"], ["check", *words]):
+        done = scoreline(*command)
+        assert done.code == 69, done.message
+        assert message in done.message
+        assert "use another --device, or try again" in done.message
+
+
+@emulated_only
 def test_no_memory_to_explain_the_first_rows(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
 ) -> None:
