@@ -18,6 +18,13 @@ SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_T
         ("auto/16", {"JOB_COMPLETION_INDEX": "15"}, 16, 16),
         ("auto", {**SLURM, "SLURM_ARRAY_TASK_COUNT": "7"}, 5, 7),
         ("auto", {**SLURM, "SLURM_ARRAY_TASK_COUNT": "4"}, 3, 4),  # --array=3-9:2
+        (
+            "auto",
+            dict(zip(SLURM, ("8", "0", "8"), strict=True)) | {"SLURM_ARRAY_TASK_COUNT": "2"},
+            2,
+            2,
+        ),  # --array=0,8
+        ("auto", dict.fromkeys(SLURM, "5") | {"SLURM_ARRAY_TASK_COUNT": "1"}, 1, 1),  # --array=5
         ("3/16", {"JOB_COMPLETION_INDEX": "15"}, 3, 16),
     ],
 )
