@@ -14,7 +14,7 @@ from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..errors import BundleError, counted
 from ..features.numeric import FUNCTIONS
 from .fitted import SCALER_NAMES, SCALERS, Compiler, fitted_names, transform
-from .narrowing import names_of, narrowed
+from .narrowing import keeps_columns, names_of, narrowed
 from .notes import say
 from .parameters import Parameters
 from .selection import dropped
@@ -72,12 +72,12 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         each = type(transformer).__name__ in SCALERS
         if each:
             slots.update({name: [output] for name, output in zip(names, outputs, strict=True)})
-            if len(names) == len(features):
-                _compare_order(transformer, features)
         elif not isinstance(scaler, list | tuple) and len(names) == len(features):
             whole = outputs
         else:
             slots.update({name: [] for name in names} | {names[0]: outputs})
+        if len(outputs) == len(names) and keeps_columns(transformer):
+            _compare_order(transformer, names, features)
         references.append((names, _own(own, names), each))
     columns = whole if whole is not None else [column for name in features for column in slots[name]]
     bare = [name for name in columns if compiler.is_text(name)]
@@ -129,15 +129,22 @@ def _fitted_pair(transformer: Any, columns: list[str]) -> tuple[Any, list[str], 
     return transformer, fitted_names(transformer, columns), transformer
 
 
-def _compare_order(transformer: Any, features: Sequence[str]) -> None:
-    """Say so if a scaler was fitted on the features in another order: often it is the model's, too."""
-    fitted = [name for name in names_of(transformer) or features if name in set(features)]
-    differ = next(((one, other) for one, other in zip(features, fitted, strict=True) if one != other), None)
+def _compare_order(transformer: Any, names: Sequence[str], features: Sequence[str]) -> None:
+    """Say so if the model gets columns in another order than that of the features, or of those that a scaler was fitted
+    on: often the other one is the model's."""
+    keeps_features = type(transformer).__name__ in SCALERS
+    if keeps_features and len(names) < len(features):
+        return
+    wanted = [name for name in features if name in set(names)]
+    if wanted == names:  # unless another feature is between them
+        wanted = list(features[(at := features.index(names[0])) : at + len(names)])
+    differ = next(((one, other) for one, other in zip(wanted, names, strict=True) if one != other), None)
     if differ is not None:
+        order = "each is scaled by its own numbers, and the model gets them in the order of the features"
         say(
             f"the features are in another order than the columns that {_title(transformer)} was fitted on"
-            f" ({differ[0]!r} where it has {differ[1]!r}): each is scaled by its own numbers, and the model gets them"
-            " in the order of the features"
+            f" ({differ[0]!r} where it has {differ[1]!r}):"
+            f" {order if keeps_features else 'the model gets them in the order of these columns'}"
         )
 
 

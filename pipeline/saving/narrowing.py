@@ -19,6 +19,11 @@ _BY_COLUMN = {
     "RobustScaler": ("center_", "scale_"),
     "SimpleImputer": ("statistics_",),
 }
+#: Others that make one column of one.
+_COLUMN_TO_COLUMN = {
+    *("PowerTransformer", "QuantileTransformer", "Binarizer", "KBinsDiscretizer", "OrdinalEncoder"),
+    *("TargetEncoder", "FunctionTransformer"),
+}
 
 
 def names_of(transformer: Any) -> list[str] | None:
@@ -40,6 +45,13 @@ def narrowed(transformer: Any, names: Sequence[str]) -> Any | None:
     if fitted is None:
         return None
     return _copy(transformer, [at for at, name in enumerate(fitted) if name in set(names)], len(fitted))
+
+
+def keeps_columns(transformer: Any) -> bool:
+    """Whether every column that a transformer returns, if they are as many as it takes, is one of these."""
+    if _is_pipeline(transformer):
+        return all(one is None or one == "passthrough" or keeps_columns(one) for _, one in transformer.steps)
+    return isinstance(transformer, Parameters) or type(transformer).__name__ in {*_BY_COLUMN, *_COLUMN_TO_COLUMN}
 
 
 def _copy(transformer: Any, columns: list[int], width: int) -> Any | None:

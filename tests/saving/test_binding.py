@@ -62,6 +62,40 @@ def test_another_order_than_that_of_the_scaler(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(
+    ("transformer", "fitted", "listed", "features", "says"),
+    [
+        (make_pipeline(SimpleImputer(), StandardScaler()), "abc", None, "ca", "'c' where it has 'a'"),
+        (make_pipeline("passthrough", MinMaxScaler()), "ac", None, "ca", "'c' where it has 'a'"),
+        (PowerTransformer(), "abc", None, "bac", "'b' where it has 'a'"),
+        (SimpleImputer(), "ac", ["a", "c"], "abc", "'b' where it has 'c'"),
+        (SimpleImputer(), "ca", ["c", "a"], "abc", "'a' where it has 'c'"),
+        (SimpleImputer(), "bc", ["b", "c"], "abc", None),
+        (SimpleImputer(), "abc", None, "abc", None),
+        (ColumnTransformer([("n", MinMaxScaler(), ["b", "a"])]), "ab", None, "ab", None),
+        (PowerTransformer(), "", None, "cba", None),
+    ],
+)
+def test_the_order_of_a_pipeline(
+    caplog: pytest.LogCaptureFixture,
+    transformer: Any,
+    fitted: str,
+    listed: list[str] | None,
+    features: str,
+    says: str | None,
+) -> None:
+    """It determines that of its columns, and a ColumnTransformer always does; another one than the features' is noted."""
+    frame = pd.DataFrame({"a": [1.0, 2, 9], "b": [10.0, 20, 60], "c": [7.0, 7, 8]})
+    transformer.fit(frame[list(fitted)] if fitted else frame.to_numpy())
+    bind(transformer if listed is None else [(transformer, listed)], list(features), text=[], vocabularies={})
+    if says is None:
+        assert caplog.messages == []
+    else:
+        (line,) = caplog.messages
+        assert says in line
+        assert line.endswith("the model gets them in the order of these columns")
+
+
+@pytest.mark.parametrize(
     ("scaler", "message"),
     [
         (StandardScaler(), "not fitted"),
