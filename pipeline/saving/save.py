@@ -91,9 +91,8 @@ def save_bundle(
             arguments of forward, a mapping by argument name, in forward's order.
         task: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging` or `Generation`; for several outputs, a
             mapping by name, which prefixes the output columns.
-        scaler: a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer; docs/reference/transformers.md
-            lists those that are supported), or a list of `(transformer, [column, ...])`. A Standard-, MinMax-, MaxAbs-
-            or RobustScaler keeps the order of the features; any other determines the order of its columns.
+        scaler: a fitted scikit-learn transformer, or a list of `(transformer, [column, ...])`;
+            docs/reference/transformers.md lists those that are supported, and which keep the order of the features.
         preprocessing: in place of `scaler`, a list of `Expressions` and of what `scaler` takes.
         sample: raw rows: a table with the columns by name (pandas, pyarrow, polars, DuckDB, or any object with
             `__arrow_c_stream__`, or a dict of columns; column 0 of `pd.DataFrame(array)` is feature "0"), or an array

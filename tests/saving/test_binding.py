@@ -83,7 +83,7 @@ def test_the_order_of_a_pipeline(
     features: str,
     says: str | None,
 ) -> None:
-    """It determines that of its columns, and a ColumnTransformer always does; another one than the features' is noted."""
+    """It determines that of its columns; another one than that of the features is noted."""
     frame = pd.DataFrame({"a": [1.0, 2, 9], "b": [10.0, 20, 60], "c": [7.0, 7, 8]})
     transformer.fit(frame[list(fitted)] if fitted else frame.to_numpy())
     bind(transformer if listed is None else [(transformer, listed)], list(features), text=[], vocabularies={})
