@@ -169,14 +169,11 @@ def normalize(step: NormalizeStep, columns: Sequence[Numbers]) -> list[Numbers]:
 
 
 def polynomial(step: PolynomialStep, columns: Sequence[Numbers]) -> list[Numbers]:
-    """Products of powers."""
+    """Products of powers, multiplied from the last factor to the first: another order over- or underflows elsewhere."""
     results = []
     for powers in step.powers:
-        product = np.ones_like(columns[0])
-        for column, exponent in zip(columns, powers, strict=True):
-            if exponent:
-                product = product * (column if exponent == 1 else column**exponent)
-        results.append(product)
+        factors = [column for column, exponent in zip(columns, powers, strict=True) for _ in range(exponent)]
+        results.append(reduce(np.multiply, reversed(factors), np.ones_like(columns[0])))
     return results
 
 

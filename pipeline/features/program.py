@@ -2,7 +2,7 @@
 columns may have missing values. Independent of tensors and files.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...schemas.inputs import Feature
 from ...schemas.steps import (
     AnyStep,
+    FunctionStep,
     ImputeStep,
     LinearStep,
     MissingStep,
@@ -58,6 +59,15 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "impute": impute,
     "missing": lambda _step, _index, values: is_missing(values).astype(np.float64),
 }
+#: Steps that may make a finite number infinite; of the functions, those that are not listed.
+_MAY_OVERFLOW = {
+    *("standard", "robust", "minmax", "maxabs", "power", "weight", "function", "polynomial", "linear", "spline"),
+}
+_BOUNDED_FUNCTIONS = {"abs", "cbrt", "negative", "sign", "sqrt"}
+#: Steps that take infinite numbers, as FunctionTransformer and weights do; all else of scikit-learn raises.
+_TAKE_INFINITE = {"function", "clip", "round", "replace", "weight"}
+#: Steps on whose missing values scikit-learn raises.
+_TAKE_NO_MISSING = {"normalize", "polynomial", "linear", "binarize", "bins"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,15 +87,52 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
     """
     known = Columns(columns)
     unfit: list[tuple[NDArray[np.int64], str, str]] = []
+    unbounded: set[str] = set()
     with np.errstate(all="ignore"):  # values that are not finite are found later and rejected
         for step in steps:
             if _run_on_terms(step, known):
                 continue
             taken = known.dense(step.features)
+            is_unbounded = not unbounded.isdisjoint(step.features)
+            if is_unbounded and step.kind not in _TAKE_INFINITE:
+                unfit += _refused(np.isinf, step.features, taken, "infinite", within=unbounded)
+            if step.kind in _TAKE_NO_MISSING or (isinstance(step, SplineStep) and not step.zeros_if_missing):
+                unfit += _refused(np.isnan, step.features, taken, "not a number")
+            if _may_overflow(step) or (is_unbounded and step.kind in _TAKE_INFINITE):
+                unbounded.update(step.outputs)
             made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
             known.add(step.outputs, made)
             unfit += [(rows, name, reason) for name, (rows, reason) in problems]
     return Prepared(columns=known, unfit=tuple(unfit))
+
+
+def _may_overflow(step: AnyStep) -> bool:
+    if isinstance(step, FunctionStep):
+        return step.function not in _BOUNDED_FUNCTIONS
+    return step.kind in _MAY_OVERFLOW
+
+
+def _refused(
+    is_refused: Callable[[Any], NDArray[np.bool_]],
+    names: Sequence[str],
+    taken: Sequence[Any],
+    what: str,
+    *,
+    within: Collection[str] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], str, str]]:
+    """The rows with numbers on which a step of scikit-learn raises: a later one could make plausible numbers of them.
+
+    Args:
+        within: the columns that may have such numbers; None: all.
+    """
+    for name, column in zip(names, taken, strict=True):
+        if within is not None and name not in within:
+            continue
+        values = column.values if isinstance(column, Lists) else column
+        if len(found := np.flatnonzero(is_refused(values))):
+            rows = rows_of(found, column.offsets) if isinstance(column, Lists) else found
+            has = "has a value that is" if isinstance(column, Lists) else "is"
+            yield rows, name, f"{has} {what} between two preparation steps"
 
 
 def _run_on_terms(step: AnyStep, columns: Columns) -> bool:
