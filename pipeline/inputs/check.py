@@ -99,7 +99,7 @@ def _cells(array: pa.Array, feature: Feature, decimal: str | None) -> tuple[Any,
         case "image":
             return image_cells(array)
         case "integer":
-            return integer_cells(array, feature)
+            return integer_cells(array, feature, decimal=decimal)
         case "numbers" | "integers" | "words":
             return list_cells(array, feature)
         case "raw":

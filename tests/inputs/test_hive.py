@@ -2,8 +2,10 @@
 
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scoreline.pipeline.errors import UsageError
 from scoreline.pipeline.inputs.hive import hive_keys
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -22,3 +24,10 @@ def test_any_keys(keys: list[tuple[str, str | None]]) -> None:
 def test_other_folders() -> None:
     """Are not keys."""
     assert list(hive_keys("a/=b/c/=/f.parquet")) == []
+
+
+@pytest.mark.parametrize("folder", ["k=%FF", "k=%C3%28", "%FE=1"])
+def test_keys_that_are_not_utf8(folder: str) -> None:
+    """Two of them would be the same text."""
+    with pytest.raises(UsageError, match=r"the Hive key '.*' of input '.*' is not UTF-8; rename the folder"):
+        list(hive_keys(f"{folder}/a.parquet"))

@@ -1,5 +1,7 @@
 """Cells with integers that stay exact, such as ids → int64."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,13 +16,16 @@ from .numbers import EXACT
 INTEGER, NO_INTEGER = "^-?[0-9]{1,18}$", "[^0-9+-]"
 
 
-def integer_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
+def integer_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[pa.Array, Problems]:
     """int64, null where a value is missing or is not a whole number of 64 bits with a sign.
 
     Floats and text are taken where they are whole numbers; a float only up to 2^53, above which it may stand for
     another number.
+
+    Args:
+        decimal: the decimal mark of text from a CSV file; None for other text, where it is a point.
     """
-    integers, problems = _to_int64(array)
+    integers, problems = _to_int64(array, decimal or ".")
     if integers.null_count and feature.nulls != "keep":
         known = {position for position, _ in problems}
         nulls = np.flatnonzero(to_numpy(integers.is_null())).tolist()
@@ -30,10 +35,10 @@ def integer_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems
     return integers, problems
 
 
-def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
+def _to_int64(array: pa.Array, decimal: str) -> tuple[pa.Array, Problems]:
     arrow_type = array.type
     if pa.types.is_dictionary(arrow_type):
-        return _to_int64(array.dictionary_decode())
+        return _to_int64(array.dictionary_decode(), decimal)
     if pa.types.is_boolean(arrow_type):
         return array.cast(pa.int8()).cast(pa.int64()), []
     if pa.types.is_floating(arrow_type):
@@ -42,7 +47,7 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
     if is_text(arrow_type):
         cells = pc.utf8_trim_whitespace(array)
         cells = nulls_where(equals(cells, ""), cells)
-        cells = pc.replace_substring_regex(cells, r"^\+?(-?[0-9]+)(\.0*)?$", r"\1")
+        cells = pc.replace_substring_regex(cells, rf"^(?:\+([0-9]+)|(-?[0-9]+))({re.escape(decimal)}0*)?$", r"\1\2")
         hexadecimal = pc.match_substring_regex(cells, "[xX]")  # Arrow would read it
         if pc.any(hexadecimal).as_py():
             cells = pc.if_else(hexadecimal, pc.binary_join_element_wise("?", cells, ""), cells)

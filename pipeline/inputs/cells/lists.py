@@ -44,5 +44,5 @@ def _values(flat: pa.Array, feature: Feature) -> tuple[Any, Problems]:
     if feature.dtype == "words":
         return text_cells(flat, Feature(name=feature.name, dtype="text"))
     if feature.dtype == "integers":
-        return integer_cells(flat, Feature(name=feature.name, dtype="integer"))
+        return integer_cells(flat, Feature(name=feature.name, dtype="integer"), decimal=None)
     return number_cells(flat, Feature(name=feature.name), decimal=None)

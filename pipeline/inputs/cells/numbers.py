@@ -94,8 +94,8 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
 
 
 def _comma_hint(cell: str, decimal: str) -> str:
-    """A hint for numbers with a decimal comma, if none is configured."""
-    comma = decimal == "." and re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+\s*", cell)
+    """A hint for numbers with a decimal comma, if none is configured; 1,000 may be a thousand."""
+    comma = decimal == "." and re.fullmatch(r"\s*[+-]?(0,[0-9]+|[0-9]+,([0-9]{1,2}|[0-9]{4,}))\s*", cell)
     return ' (set a decimal comma in the job file: [csv] decimal = ",")' if comma else ""
 
 

@@ -84,6 +84,10 @@ def _as_recorded(array: pa.Array, wanted: pa.DataType, decimal: str | None) -> t
 
 def _trimmed(cells: pa.Array, wanted: pa.DataType, decimal: str) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(cells)
+    if pa.types.is_integer(wanted):  # Arrow would read hexadecimal numbers, in two's complement
+        return pc.replace_substring_regex(trimmed, "[xX]", "?")
+    if pa.types.is_time(wanted):  # and an hour alone
+        return pc.replace_substring_regex(trimmed, "^([^:]*)$", r"?\1")
     if decimal != "." and (pa.types.is_floating(wanted) or pa.types.is_decimal(wanted)):
         trimmed = pc.replace_substring(pc.replace_substring(trimmed, ".", "?"), decimal, ".")
     return trimmed

@@ -29,7 +29,7 @@ BIG = 2**62 + 1
 )
 def test_exact(array: pa.Array) -> None:
     """Not through a float."""
-    values, problems = integer_cells(array, ID)
+    values, problems = integer_cells(array, ID, decimal=None)
     assert values.equals(pa.array([BIG, -BIG, 0], pa.int64()))
     assert problems == []
 
@@ -56,20 +56,36 @@ def test_exact(array: pa.Array) -> None:
 )
 def test_what_is_not_an_integer(array: pa.Array, wrong: str) -> None:
     """The row is named with the value; where the rule keeps nulls, only nulls are kept."""
-    values, problems = integer_cells(array, ID)
+    values, problems = integer_cells(array, ID, decimal=None)
     assert values[0].as_py() == 1
     [(position, reason)] = problems
     assert (position, reason.startswith(wrong)) == (1, True), reason
-    kept, left = integer_cells(array, KEPT)
+    kept, left = integer_cells(array, KEPT, decimal=None)
     assert kept.to_pylist() == [1, None]
     assert [position for position, _ in left] == ([] if wrong in ("is null", "is NaN") else [1])
+
+
+@pytest.mark.parametrize(
+    ("decimal", "cells", "wanted"),
+    [
+        (None, ["1.0", "1,0", "+7", "+-7", "-+7", "--7", "+"], [1, None, 7, None, None, None, None]),
+        (".", ["1.000", "1,000", "-1."], [1, None, -1]),
+        (",", ["1.000", "1,000", "-1,", "1.000,00"], [None, 1, -1, None]),
+        ("|", ["1|0", "1.0"], [1, None]),
+    ],
+)
+def test_text(decimal: str | None, cells: list[str], wanted: list[int | None]) -> None:
+    """With the decimal mark of the file, and one sign."""
+    values, problems = integer_cells(pa.array(cells), KEPT, decimal=decimal)
+    assert values.to_pylist() == wanted
+    assert [position for position, _ in problems] == [at for at, one in enumerate(wanted) if one is None]
 
 
 @settings(max_examples=60)
 @given(st.lists(st.floats(width=64) | st.integers(-(2**54), 2**54).map(float), max_size=20))
 def test_floats(numbers: list[float]) -> None:
     """A float counts where it is a whole number of which there is only one."""
-    values, problems = integer_cells(pa.array(numbers, pa.float64()), KEPT)
+    values, problems = integer_cells(pa.array(numbers, pa.float64()), KEPT, decimal=None)
     good = [bool(np.isfinite(n) and n == int(n) and abs(n) <= 2**53) for n in numbers]
     wanted: list[Any] = [int(n) if fine else None for n, fine in zip(numbers, good, strict=True)]
     assert values.to_pylist() == wanted

@@ -178,10 +178,11 @@ def test_dates_that_python_does_not_have(given: pa.DataType, wanted: pa.DataType
     ("cells", "wanted", "values"),
     [
         (["1", " 2 ", "", "x"], pa.int64(), [1, 2, None]),
+        (["10", "0x10", "0XFF", "0xFFFFFFFFFFFFFFFF"], pa.int64(), [10]),
         (["1,5", "1.5", "2"], pa.float64(), [1.5, 2.0]),
         (["true", "false", "yes"], pa.bool_(), [True, False]),
         (["2024-01-31", "31.01.2024"], pa.date32(), [date(2024, 1, 31)]),
-        (["12:30:00", "noon"], pa.time64("us"), [time(12, 30)]),
+        (["12:30:00", " 12:30 ", "noon", "12", ""], pa.time64("us"), [time(12, 30), time(12, 30), None]),
         (["2024-01-31 12:00:00", "2024-01-31T12:00:00Z", "?"], pa.timestamp("us"), [datetime(2024, 1, 31, 12)]),
         (
             ["2024-01-31 12:00:00", "2024-01-31T12:00:00+01:00"],
