@@ -44,7 +44,10 @@ class CsvSection(Schema):
     def _known(cls, encoding: str) -> str:
         try:
             "".encode(encoding)  # refuses what is not an encoding of text, such as base64
-            return codecs.lookup(encoding).name.removesuffix("-sig")  # a byte order mark is always skipped
+            name = codecs.lookup(encoding).name
+            if name in ("idna", "punycode"):
+                raise LookupError("of the names of domains, not of files")
+            return name.removesuffix("-sig")  # a byte order mark is always skipped
         except LookupError as error:
             raise ValueError(
                 "is not an encoding that Python knows, such as utf-8, latin-1, cp1252 or utf-16"

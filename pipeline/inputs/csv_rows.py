@@ -266,7 +266,7 @@ def _unreadable(
             " closed"
         )
     elif isinstance(error, UnicodeError):
-        reason = f"it is not {dialect.encoding} ({reason}); {advice_on_bytes(partition)}"
+        reason = f"it is not {dialect.encoding} ({reason}); {advice_on_bytes(partition, dialect)}"
     return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)
 
 

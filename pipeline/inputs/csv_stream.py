@@ -23,6 +23,12 @@ FOREIGN = {
     b"\xfd7zXZ\x00": "compressed with xz",
     b"PAR1\x15": "a Parquet file",
 }
+#: From this many bytes, the encoding is guessed; by these marks first.
+_SAMPLE_BYTES = 1 << 16
+_MARKS = (
+    *((mark, "utf-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
 
 
 def open_text(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
@@ -54,15 +60,26 @@ def _opened(partition: Partition) -> pa.NativeFile:
     return pa.PythonFile(stream, mode="r")
 
 
-def advice_on_bytes(partition: Partition) -> str:
-    """What to do about a file whose first bytes may not be text in the encoding of its dialect."""
+def advice_on_bytes(partition: Partition, dialect: CsvDialect) -> str:
+    """What to do about a file that is not text in the encoding of its dialect."""
     with unpacked(partition) as stream:
-        start = stream.read(max(map(len, FOREIGN)))
+        start = stream.read(_SAMPLE_BYTES)
     for magic, what in {GZIP: "gzip", **FOREIGN}.items():
         if start.startswith(magic):
             return f"it is {what} within gzip; unpack it"
-    meant = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
-    return f'set the encoding in the job file: [csv] encoding = "{meant}"'
+    marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
+    if marked is None and dialect.encoding == "utf-8" and not _is_mostly_utf8(start):
+        marked = "latin-1"
+    if marked is None or marked == dialect.encoding:
+        return "it is truncated or damaged there, or has another encoding; replace it"
+    return f'set the encoding in the job file: [csv] encoding = "{marked}"'
+
+
+def _is_mostly_utf8(data: bytes) -> bool:
+    """Whether bytes have characters of UTF-8 beyond ASCII, and at least as many as bytes that are none."""
+    beyond = [character for character in data.decode("utf-8", errors="surrogateescape") if not character.isascii()]
+    wrong = sum("\udc80" <= character <= "\udcff" for character in beyond)
+    return len(beyond) - wrong >= max(1, wrong)
 
 
 class LongRowError(ValueError):

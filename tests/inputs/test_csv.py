@@ -91,6 +91,26 @@ def test_bytes_that_are_not_utf8_are_refused_with_a_hint(tmp_path: Path, data: b
         rows(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize(
+    ("data", "encoding", "advice"),
+    [
+        ("a,b\né,2\n".encode("latin-1"), "utf-8", 'encoding = "latin-1"'),
+        ("a,b\nZürich,2\nKraków".encode()[:-2], "utf-8", "it is truncated or damaged there"),
+        ("a,b\nŁódź,2\n".encode() + b"\xff,3\n", "utf-8", "it is truncated or damaged there"),
+        ("a,b\n1,2\n".encode("utf-32"), "utf-8", 'encoding = "utf-32"'),
+        ("a,b\n1,2\n".encode("utf-16"), "utf-8", 'encoding = "utf-16"'),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "utf-16", "it is truncated or damaged there"),
+        ("a,b\né,2\n".encode("latin-1"), "cp932", "has another encoding"),
+    ],
+)
+def test_what_to_do_about_bytes(tmp_path: Path, data: bytes, encoding: str, advice: str) -> None:
+    """Another encoding is only suggested where the file may have it."""
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(PartitionError) as raised:
+        read(tmp_path / "a.csv", ["a"], dialect=CsvDialect(encoding=encoding))
+    assert advice in str(raised.value)
+
+
 def test_ragged_rows_keep_their_numbers(tmp_path: Path) -> None:
     """C2: returned as rows of nulls, so that the rows after them do not shift."""
     (tmp_path / "a.csv").write_text('a,b\n1,2\n3\n"x\ny",5\n\n6,7,8\n9,"q\n\nr"\n4,5,6\n')

@@ -131,6 +131,7 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
         ("delimiter = '\"'", "delimiter, quote and escape must differ"),
         ("encoding = 'klingon'", "csv.encoding: 'klingon' is not an encoding that Python knows"),
         ("encoding = 'base64'", "csv.encoding: 'base64' is not an encoding that Python knows"),
+        ("encoding = 'punycode'", "csv.encoding: 'punycode' is not an encoding that Python knows"),
         ("decimal = '_'", "csv.decimal"),
         ("columns = []", "csv.columns"),
         ("separator = ';'", "'separator' is not a setting of [csv]"),
