@@ -205,6 +205,14 @@ def without_runs(arrow_type: pa.DataType) -> pa.DataType:
     return _mapped(arrow_type, _value_of_runs)
 
 
+def with_named_entries(arrow_type: pa.DataType) -> pa.DataType:
+    """The type whose maps, at any nesting, have Arrow's name for their entries. Files may have another one, which is
+    lost where a type is sent to another process."""
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return arrow_type
+    return _with_inner(arrow_type, with_named_entries)
+
+
 def _value_of_runs(arrow_type: pa.DataType) -> pa.DataType:
     return arrow_type.value_type if pa.types.is_run_end_encoded(arrow_type) else arrow_type
 

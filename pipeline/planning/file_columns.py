@@ -11,6 +11,7 @@ from ..bundle.columns import output_fields
 from ..errors import ColumnError, listed, repeated
 from ..inputs.columns import check_columns, similar_hint
 from ..inputs.formats import FORMATS
+from ..nested import with_named_entries
 from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
 from ..outputs.storable import stored_field
@@ -69,6 +70,7 @@ class Shapes:
 
 def _columns(partition: Partition, schema: pa.Schema, manifest: BundleManifest, job: ScoreJob) -> FileColumns:
     options = job.columns
+    schema = pa.schema([field.with_type(with_named_entries(field.type)) for field in schema])
     features = [feature.name for feature in manifest.features]
     hive = tuple(key for key, _ in partition.hive if key in features and key not in schema.names)
     whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key in hive)])

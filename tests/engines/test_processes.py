@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.engines import processes, worker_engine
 from scoreline.pipeline.engines.processes import ProcessEngine, WorkerDiedError, _Process
@@ -94,6 +96,27 @@ def test_the_same_bytes_as_in_one_process(
     assert in_processes().event("run_started")["to_score"] == {"missing": 1}
     assert parts(out) == whole
     assert workers(os.getpid()) == []
+
+
+def test_keys_that_are_maps(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Parquet files name their entries otherwise than Arrow, and a type that is sent to a process loses that name."""
+    frame = iris.frame[iris.features].astype("float64")
+    frame.loc[3, iris.features[0]] = float("nan")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    map_type = pa.map_(pa.string(), pa.int64())
+    for name, arrow_type, value in [
+        ("map", map_type, [("a", 1)]),
+        ("maps", pa.list_(map_type), [[("a", 1)], []]),
+        ("within", pa.struct([("inner", map_type)]), {"inner": [("b", 2)]}),
+    ]:
+        table = table.append_column(name, pa.array([value] * len(frame), arrow_type))
+    pq.write_table(table, tmp_path / "in.parquet")
+    words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--max-rejects", "1"]
+    assert scoreline(*words, "--output", tmp_path / "one").code == 0
+    assert scoreline(*words, "--output", tmp_path / "two", "--engine", "processes", "--workers", "1").code == 0
+    assert parts(tmp_path / "one") == parts(tmp_path / "two")
+    found = pq.read_table(tmp_path / "two" / "in.parquet")
+    assert found["maps"].to_pylist() == [[[("a", 1)], []]] * (len(frame) - 1)
 
 
 def test_a_killed_process(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
