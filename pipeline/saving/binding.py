@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Vocabularies = Mapping[str, Sequence[Any]]
+#: What float32 instead of float64 may change, relative to 1 plus the number.
+_ROUNDING = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +214,30 @@ def _reference(
         return np.concatenate(parts, axis=1)
 
     return reference
+
+
+def compare_precisions(binding: Binding, frame: "pd.DataFrame", float32: Sequence[str]) -> None:
+    """Say so if transformers of float32 columns, as in training, compute something else than of float64, in which rows
+    are scored: a QuantileTransformer does for values at the end of its range, of which there are many in a capped
+    column. Rounding is expected.
+
+    Args:
+        frame: rows, as float64.
+        float32: the columns that are float32 in the sample.
+    """
+    if not float32:
+        return
+    narrow = binding.reference(frame.astype(dict.fromkeys(float32, np.float32)))
+    wide = binding.reference(frame)
+    with np.errstate(invalid="ignore"):
+        differ = np.argwhere(np.abs(narrow - wide) > _ROUNDING * (1 + np.abs(wide)))
+    if len(differ):
+        row, column = differ[0]
+        say(
+            f"of float32 columns, the scaler makes {narrow[row, column]:.4g} where it makes {wide[row, column]:.4g} of"
+            f" the same numbers as float64, in which rows are scored (column {column} of its result, row {row} of the"
+            " golden rows); train on float64 columns"
+        )
 
 
 def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.ndarray], np.ndarray]]:

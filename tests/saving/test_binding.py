@@ -9,7 +9,7 @@ import pytest
 import torch
 from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.features.program import run_steps
-from scoreline.pipeline.saving.binding import Binding, bind, bind_target
+from scoreline.pipeline.saving.binding import Binding, bind, bind_target, compare_precisions
 from scoreline.pipeline.tasks.regression import rescaled
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -21,6 +21,7 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     PowerTransformer,
+    QuantileTransformer,
     RobustScaler,
     StandardScaler,
 )
@@ -251,3 +252,21 @@ def test_a_single_target() -> None:
     """In the singular."""
     with pytest.raises(BundleError, match=r"was not fitted on 1 target, but on 2; one scaler serves"):
         bind_target(StandardScaler().fit(TARGETS), 1)
+
+
+@pytest.mark.parametrize(("dtype", "says"), [(np.float32, True), (np.float64, False)])
+def test_a_transformer_of_float32_columns(caplog: pytest.LogCaptureFixture, dtype: Any, says: bool) -> None:
+    """Of the end of a capped column, a QuantileTransformer makes something else than of the same numbers as float64."""
+    values = np.minimum(np.random.default_rng(0).normal(80, 20, size=(500, 2)), 100).astype(dtype)
+    frame = pd.DataFrame(values, columns=["a", "b"])
+    fitted = QuantileTransformer(n_quantiles=50, output_distribution="normal").fit(frame)
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler()).fit(frame)
+    for one in (pipeline, fitted):
+        caplog.clear()
+        binding = bind(one, ["a", "b"], text=[], vocabularies={})
+        compare_precisions(binding, frame.astype(np.float64), ["a", "b"] if dtype == np.float32 else [])
+        assert bool(caplog.messages) == (says and one is fitted)
+    if says:
+        row = int(np.argmax(frame["a"] == 100))
+        own, wide = fitted.transform(frame)[row, 0], fitted.transform(frame.astype(np.float64))[row, 0]
+        assert f"the scaler makes {own:.4g} where it makes {wide:.4g} of" in caplog.messages[0]
