@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..pipeline.errors import DataError, listed
+from ..pipeline.errors import DataError, listed, printable
 from .terminal.paths import PathText
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def verify(output: str, as_json: bool) -> int:
         ]
         answer(table(["verified", "found"], rows))
         if verdict.changed_inputs:
-            answer(f"  changed or missing since they were scored: {listed(verdict.changed_inputs, MOST_NAMES)}")
+            names = listed(verdict.changed_inputs, MOST_NAMES)
+            answer(f"  changed or missing since they were scored: {printable(names)}")
         for problem in verdict.problems:
-            answer(f"  {problem}")
+            answer(f"  {printable(problem)}")
     if verdict.problems:
         more = f" (and {len(verdict.problems) - 1:,} more)" if len(verdict.problems) > 1 else ""
         raise DataError(f"{verdict.problems[0]}{more}")

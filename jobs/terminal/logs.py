@@ -12,12 +12,15 @@ from typing import Any, ClassVar, Literal
 
 import structlog
 
+from ...pipeline.errors import printable
 from ...pipeline.events import Event, Level
 from .sentences import SENTENCES
 
 LogFormat = Literal["auto", "text", "json"]
 #: Fields too long for the text format; the table at the end shows the same.
 _NOT_FOR_TEXT = ("stages",)
+#: Those of several lines, which structlog escapes.
+_OF_SEVERAL_LINES = ("traceback", "exception", "stack")
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -162,7 +165,12 @@ def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, An
 
 
 def _readable(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """The line for people: a sentence where there is one, otherwise the fields that are not too long."""
+    """The line for people: a sentence where there is one, otherwise the fields that are not too long. Names of files
+    may hold line ends and codes for terminals."""
     if (sentence := SENTENCES.get(event["event"])) is not None:
-        return {"ts": event["ts"], "level": event["level"], "event": sentence(event)}
-    return {name: value for name, value in event.items() if name not in _NOT_FOR_TEXT}
+        return {"ts": event["ts"], "level": event["level"], "event": printable(sentence(event))}
+    return {
+        name: printable(value) if isinstance(value, str) and name not in _OF_SEVERAL_LINES else value
+        for name, value in event.items()
+        if name not in _NOT_FOR_TEXT
+    }

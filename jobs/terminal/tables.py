@@ -15,8 +15,8 @@ _NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?\s?[^\s\d.,]{0,6}")
 
 
 def answer(text: str) -> None:
-    """Print to stdout. Never raises (see `streams.py`)."""
-    sys.stdout.write(text + "\n")
+    """Print lines to stdout, without codes for terminals. Never raises (see `streams.py`)."""
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
     sys.stdout.flush()
 
 
