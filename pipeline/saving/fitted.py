@@ -151,6 +151,11 @@ def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     _refuse_marker(fitted)
     statistics = list(fitted.statistics_)
     kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
+    if any(statistics[at] is None for at in kept):
+        raise BundleError(
+            "SimpleImputer puts None in place of missing values: its missing_values is NaN, and None is another value;"
+            " fit it with missing_values=None"
+        )
     values = [statistics[at] if to.is_text(inputs[at]) else number_of(statistics[at]) for at in kept]
     outputs = to.step(ImputeStep, [inputs[at] for at in kept], len(kept), values=values) if kept else []
     to.mark_text([output for at, output in zip(kept, outputs, strict=True) if to.is_text(inputs[at])])

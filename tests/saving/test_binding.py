@@ -270,3 +270,15 @@ def test_a_transformer_of_float32_columns(caplog: pytest.LogCaptureFixture, dtyp
         row = int(np.argmax(frame["a"] == 100))
         own, wide = fitted.transform(frame)[row, 0], fitted.transform(frame.astype(np.float64))[row, 0]
         assert f"the scaler makes {own:.4g} where it makes {wide:.4g} of" in caplog.messages[0]
+
+
+def test_an_imputer_of_none() -> None:
+    """Where None is the most frequent word, since it is not NaN; with `missing_values=None` it is imputed."""
+    frame = pd.DataFrame({"word": pd.Series(["a", None, None, None], dtype=object)})
+    encoder = OrdinalEncoder()
+    fitted = make_pipeline(SimpleImputer(strategy="most_frequent"), encoder).fit(frame)
+    with pytest.raises(BundleError, match="fit it with missing_values=None"):
+        bind(fitted, ["word"], text=["word"], vocabularies={})
+    right = make_pipeline(SimpleImputer(strategy="most_frequent", missing_values=None), encoder).fit(frame)
+    binding = bind(right, ["word"], text=["word"], vocabularies={})
+    np.testing.assert_array_equal(prepared(binding, frame), right.transform(frame))
