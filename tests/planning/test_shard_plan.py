@@ -15,6 +15,7 @@ from scoreline.pipeline.planning.shard_plan import (
     ShardPlan,
     decode_plan,
     divide,
+    divide_splits,
     encode_plan,
     refuse_same_outputs,
 )
@@ -121,3 +122,19 @@ def test_a_file_that_is_not_a_plan() -> None:
     pq.write_table(pa.table({"source": ["a"]}), sink)
     with pytest.raises(DataError, match="not a plan of this version"):
         decode_plan(bytes(sink.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("num_splits", "starts", "wanted", "begins"),
+    [
+        (10, [0, 3, 6, 9], 2, [0, 6]),  # of 5, 6 is nearer than 3
+        (10, [0, 4, 7, 9], 2, [0, 4]),
+        (10, [0, 9], 4, [0, 2, 5, 8]),  # too few
+        (3, [], 8, [0, 1, 2]),
+    ],
+)
+def test_where_a_file_is_divided(num_splits: int, starts: list[int], wanted: int, begins: list[int]) -> None:
+    """At the split nearest to equal parts at which a reader can begin."""
+    found = divide_splits(num_splits, starts, wanted)
+    assert [one.start for one in found] == begins
+    assert [split for one in found for split in one] == list(range(num_splits))

@@ -192,6 +192,7 @@ def test_orphaned_parts_stay_are_listed_and_can_be_pruned(score: Command, data: 
     assert (tmp_path / "out" / "3.parquet").exists()
     result = score("--prune")
     assert result.code == 0
+    assert result.event("orphaned_parts_removed")["first"] == "3.parquet"
     assert not (tmp_path / "out" / "3.parquet").exists()
     assert not (tmp_path / "out" / "_rejects" / "3.arrow").exists()
     assert (tmp_path / "out" / "2.parquet").exists()
