@@ -96,7 +96,7 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
             is_unbounded = not unbounded.isdisjoint(step.features)
             if is_unbounded and step.kind not in _TAKE_INFINITE:
                 unfit += _refused(np.isinf, step.features, taken, "infinite", within=unbounded)
-            if step.kind in _TAKE_NO_MISSING or (isinstance(step, SplineStep) and not step.zeros_if_missing):
+            if _takes_no_missing(step):
                 unfit += _refused(np.isnan, step.features, taken, "not a number")
             if _may_overflow(step) or (is_unbounded and step.kind in _TAKE_INFINITE):
                 unbounded.update(step.outputs)
@@ -110,6 +110,10 @@ def _may_overflow(step: AnyStep) -> bool:
     if isinstance(step, FunctionStep):
         return step.function not in _BOUNDED_FUNCTIONS
     return step.kind in _MAY_OVERFLOW
+
+
+def _takes_no_missing(step: AnyStep) -> bool:
+    return not step.zeros_if_missing if isinstance(step, SplineStep) else step.kind in _TAKE_NO_MISSING
 
 
 def _refused(
@@ -230,16 +234,20 @@ def _source(step: AnyStep, index: int) -> int:
 
 
 def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: Sequence[str]) -> set[str]:
-    """The features whose missing values are allowed: none of the columns in `used` is missing because of them."""
+    """The features whose missing values are allowed: none of the columns in `used`, or of those of a step that takes no
+    missing values, is missing because of them."""
     causes = {feature: frozenset([feature]) for feature in features}
     none: frozenset[str] = frozenset()
+    refused = none
     for step in steps:
         any_of_all = none.union(*(causes.get(name, none) for name in step.features))  # once, for thousands of outputs
+        if _takes_no_missing(step):
+            refused |= any_of_all
         for index, output in enumerate(step.outputs):
             names = _missing_with(step, index)
             found = [any_of_all] if names is step.features else [causes.get(name, none) for name in names]
             causes[output] = found[0] if len(found) == 1 else none.union(*found)
-    return set(features) - none.union(*(causes.get(name, none) for name in used))
+    return set(features) - refused.union(*(causes.get(name, none) for name in used))
 
 
 def _missing_with(step: AnyStep, index: int) -> Sequence[str]:

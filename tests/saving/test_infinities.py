@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoreline.pipeline.features.program import run_steps
+from scoreline.pipeline.features.program import kept_when_missing, run_steps
 from sklearn.decomposition import PCA
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -92,6 +92,16 @@ def test_equal_to_scikit_learn(first: int, third: int) -> None:
             else:
                 assert index not in unfit, (second, row)
                 np.testing.assert_allclose(made[index], wanted[0], rtol=0, atol=1e-9 * np.abs(wanted).max())
+
+
+def test_missing_values_that_are_imputed_too_late() -> None:
+    """A null is rejected as such, where a step before the imputer takes none."""
+    fitted = make_pipeline(PolynomialFeatures(2), SimpleImputer()).fit(SAMPLE)
+    steps, outputs = compiled(fitted, ["a", "b"])
+    assert kept_when_missing(["a", "b"], steps, outputs) == set()
+    fitted = make_pipeline(SimpleImputer(), PolynomialFeatures(2)).fit(SAMPLE)
+    steps, outputs = compiled(fitted, ["a", "b"])
+    assert kept_when_missing(["a", "b"], steps, outputs) == {"a", "b"}
 
 
 def test_the_row_names_the_column() -> None:

@@ -119,12 +119,12 @@ def test_rows_outside_of_the_knots_are_rejected() -> None:
 
 
 def test_nulls_and_sources() -> None:
-    """Nulls are kept where they are zeros; an output belongs to its feature."""
+    """Nulls are kept where they are zeros; scikit-learn raises on any other. An output belongs to its feature."""
     X = np.random.default_rng(0).normal(size=(20, 2))
     kept, outputs = compiled(SplineTransformer(handle_missing="zeros").fit(X), ["a", "b"])
     assert kept_when_missing(["a", "b"], kept, outputs) == {"a", "b"}
     steps, outputs = compiled(SplineTransformer().fit(X), ["a", "b"])
-    assert kept_when_missing(["a", "b"], steps, outputs[:1]) == {"b"}
+    assert kept_when_missing(["a", "b", "c"], steps, outputs[:1]) == {"c"}
     sources = origins([Feature(name="a"), Feature(name="b")], steps)
     assert [sources[name] for name in outputs] == ["a"] * 7 + ["b"] * 7
 
