@@ -111,7 +111,8 @@ def _complete(
 
 
 def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float | None) -> RunManifest | None:
-    """The manifest of an output whose shards were completed, within the limits; None for any other output.
+    """The manifest of a complete output within the limits; None for any other output. A run without shards may have
+    completed it: the shards have had nothing to do.
 
     Raises:
         DataError: its files were changed or removed since.
@@ -120,7 +121,7 @@ def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float |
         manifest = read_manifest(store)
     except (DataError, NoInputError):
         return None
-    if why_incomplete(store, manifest) is not None or not manifest.shards:
+    if why_incomplete(store, manifest) is not None:
         return None
     if changed := [part.target for part in read_record(store, manifest).parts() if _is_changed(store, part)]:
         raise DataError(

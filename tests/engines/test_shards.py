@@ -72,6 +72,15 @@ def test_the_same_bytes_as_one_run(
     assert parts(out) == whole
 
 
+def test_an_output_of_a_run_without_shards(scoreline: Command, shard: Command, out: Path, words: list[object]) -> None:
+    """The shards have nothing to do, and neither has `finish`."""
+    assert scoreline("score", *words, "--output", out).code == 0
+    before = parts(out)
+    assert all("nothing_to_do" in shard(number).err for number in (1, 2, 3))
+    assert scoreline("finish", out).event("nothing_to_do")["partitions"] == 5
+    assert parts(out) == before
+
+
 def test_one_is_missing(scoreline: Command, shard: Command, whole: dict[str, bytes], out: Path) -> None:
     """Finish names it, and what it wrote before counts when it is scored again."""
     assert [shard(1).code, shard(3).code] == [0, 0]
