@@ -12,11 +12,14 @@ from ...schemas.run import RunManifest
 
 #: A number, which a unit may follow; not `1.csv`, and not a sentence that begins with a number.
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?\s?[^\s\d.,]{0,6}")
+#: Characters that a terminal acts on, and those that change the direction of text.
+_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def answer(text: str) -> None:
-    """Print lines to stdout, without codes for terminals. Never raises (see `streams.py`)."""
-    sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
+    """Print lines to stdout. Control characters, as in names, are escaped; joiners and other spaces are not, so that a
+    path that is printed exists. Never raises (see `streams.py`)."""
+    sys.stdout.write(_CONTROLS.sub(lambda found: printable(found[0]), text) + "\n")
     sys.stdout.flush()
 
 

@@ -20,6 +20,7 @@ from ...schemas.steps import (
     OneHotStep,
     OrdinalStep,
     PolynomialStep,
+    PowerStep,
     ReplaceStep,
     SplineStep,
     TextCountsStep,
@@ -61,7 +62,8 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
 }
 #: Steps that may make a finite number infinite; of the functions, those that are not listed.
 _MAY_OVERFLOW = {
-    *("standard", "robust", "minmax", "maxabs", "power", "weight", "function", "polynomial", "linear", "spline"),
+    *("standard", "robust", "minmax", "maxabs", "power", "weight", "function", "round", "polynomial", "linear"),
+    "spline",
 }
 _BOUNDED_FUNCTIONS = {"abs", "cbrt", "negative", "sign", "sqrt"}
 #: Steps that take infinite numbers, as FunctionTransformer and weights do; all else of scikit-learn raises.
@@ -94,11 +96,13 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
                 continue
             taken = known.dense(step.features)
             is_unbounded = not unbounded.isdisjoint(step.features)
-            if is_unbounded and step.kind not in _TAKE_INFINITE:
+            if is_unbounded and not _takes_infinite(step):
                 unfit += _refused(np.isinf, step.features, taken, "infinite", within=unbounded)
+            if isinstance(step, PowerStep) and step.method == "box-cox":
+                unfit += _refused(lambda values: values <= 0, step.features, taken, "not above 0")
             if _takes_no_missing(step):
                 unfit += _refused(np.isnan, step.features, taken, "not a number")
-            if _may_overflow(step) or (is_unbounded and step.kind in _TAKE_INFINITE):
+            if _may_overflow(step) or (is_unbounded and _takes_infinite(step)):
                 unbounded.update(step.outputs)
             made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
             known.add(step.outputs, made)
@@ -110,6 +114,10 @@ def _may_overflow(step: AnyStep) -> bool:
     if isinstance(step, FunctionStep):
         return step.function not in _BOUNDED_FUNCTIONS
     return step.kind in _MAY_OVERFLOW
+
+
+def _takes_infinite(step: AnyStep) -> bool:
+    return step.zeros_if_missing if isinstance(step, SplineStep) else step.kind in _TAKE_INFINITE
 
 
 def _takes_no_missing(step: AnyStep) -> bool:

@@ -52,19 +52,13 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
     Raises:
         BundleError: the module does something that a graph cannot express; names the line.
     """
-    captured = _captured(model, examples)
-    audit_shortened_tables(captured.graph, dict(model.named_parameters(remove_duplicate=False)))
-    return captured
-
-
-def _captured(model: nn.Module, examples: Sequence[Example]) -> Captured:
-    """Trace the module, or export it."""
     accepted = next((at for at, one in enumerate(examples) if _accepts(model, one)), None)
     problem: BundleError | None = None
     try:
         given = None if accepted is None else _arguments(_given(examples[accepted], *TRIALS[-1]), examples[accepted])
         num_inputs = 1 if examples[0].as_dict else len(examples[0].arguments)
         graph, tensors = trace(_skeleton(model), num_inputs, given)
+        _audit_tables(model, graph)
         traced = Captured(graph=graph, tensors=tensors)
         if accepted is None or _difference(model, build(graph, tensors), examples[accepted], FEW_TRIALS) is None:
             return traced
@@ -88,6 +82,15 @@ def _captured(model: nn.Module, examples: Sequence[Example]) -> Captured:
         ) from error
 
 
+def _audit_tables(model: nn.Module, graph: Graph) -> None:
+    """Refuse tables that an embedding shortens and others read. Raises NeverDataError."""
+    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    try:
+        audit_shortened_tables(graph, dict(named))
+    except BundleError as error:
+        raise NeverDataError(str(error)) from error
+
+
 def _skeleton(model: nn.Module) -> nn.Module:
     """A copy that shares the tensors, since tracing leaves its own objects in modules that set attributes."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
@@ -99,6 +102,7 @@ def _exported(model: nn.Module, example: Example) -> Captured:
     from .export import export  # imports torch's compiler, which takes two seconds
 
     graph, tensors = export(model, example)
+    _audit_tables(model, graph)
     sizes = _difference(model, build(graph, tensors), example, TRIALS)
     if sizes is not None:
         raise BundleError(

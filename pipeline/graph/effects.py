@@ -94,6 +94,8 @@ def audit_shortened_tables(graph: Graph, tensors: Mapping[str, Tensor] | None = 
     reads = Counter(paths[used] for node in graph.nodes for used in _used(node) if used in paths)
     reads.update(paths[used] for used in referenced(graph.output) if used in paths)
     reads.update(tables.values())
+    others = [name for name in names if (owner := name.rpartition(".")[0]) in graph.layers and owner not in tables]
+    reads.update(names[name] for name in others)
     for node in graph.nodes:
         if node.op == "layer" and graph.layers[node.target].args.get("max_norm") is not None:
             shared = reads[tables[node.target]] > 1

@@ -63,16 +63,27 @@ def _opened(partition: Partition) -> pa.NativeFile:
 def advice_on_bytes(partition: Partition, dialect: CsvDialect) -> str:
     """What to do about a file that is not text in the encoding of its dialect."""
     with unpacked(partition) as stream:
-        start = stream.read(_SAMPLE_BYTES)
+        start = beyond = stream.read(_SAMPLE_BYTES)
+        while beyond.isascii() and (more := _next(stream)):
+            beyond = more
+        beyond += _next(stream)
     for magic, what in {GZIP: "gzip", **FOREIGN}.items():
         if start.startswith(magic):
             return f"it is {what} within gzip; unpack it"
     marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
-    if marked is None and dialect.encoding == "utf-8" and not _is_mostly_utf8(start):
-        marked = "latin-1"
+    if marked is None and dialect.encoding in ("utf-8", "ascii"):
+        marked = "utf-8" if _is_mostly_utf8(beyond) else "latin-1"
     if marked is None or marked == dialect.encoding:
         return "it is truncated or damaged there, or has another encoding; replace it"
     return f'set the encoding in the job file: [csv] encoding = "{marked}"'
+
+
+def _next(stream: pa.NativeFile) -> bytes:
+    """More bytes, or none where the file is damaged."""
+    try:
+        return bytes(stream.read(_SAMPLE_BYTES))
+    except (OSError, pa.ArrowException):
+        return b""
 
 
 def _is_mostly_utf8(data: bytes) -> bool:

@@ -11,6 +11,7 @@ from ..bundle.columns import output_fields
 from ..errors import ColumnError, listed, repeated
 from ..inputs.columns import check_columns, similar_hint
 from ..inputs.formats import FORMATS
+from ..inputs.hive import refuse_undecodable
 from ..nested import with_named_entries
 from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
@@ -61,11 +62,14 @@ class Shapes:
 
         Raises:
             ColumnError: a column is missing, appears twice, has a wrong type, or has the name of an output.
+            UsageError: a Hive key that is a feature is not UTF-8.
         """
         shape = id(schema), partition.format, tuple(key for key, _ in partition.hive)
         if shape not in self._found:
             self._found[shape] = _columns(partition, schema, self._manifest, self._job)
-        return self._found[shape]
+        if (found := self._found[shape]).hive:
+            refuse_undecodable(partition.name, found.hive)
+        return found
 
 
 def _columns(partition: Partition, schema: pa.Schema, manifest: BundleManifest, job: ScoreJob) -> FileColumns:

@@ -2,6 +2,7 @@
 function that computes the same columns with the user's own objects, for golden rows. Independent of models.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...schemas.heads import Rescale
-from ...schemas.steps import AnyStep, Encoding, OrdinalStep
+from ...schemas.steps import AnyStep, Encoding, OrdinalStep, QuantileStep
 from ..errors import BundleError, counted
 from ..features.numeric import FUNCTIONS
 from .fitted import SCALER_NAMES, SCALERS, Compiler, fitted_names, transform
@@ -134,19 +135,21 @@ def _fitted_pair(transformer: Any, columns: list[str]) -> tuple[Any, list[str], 
 def _compare_order(transformer: Any, names: Sequence[str], features: Sequence[str]) -> None:
     """Say so if the model gets columns in another order than that of the features, or of those that a scaler was fitted
     on: often the other one is the model's."""
-    keeps_features = type(transformer).__name__ in SCALERS
+    keeps_features, own = type(transformer).__name__ in SCALERS, set(names)
     if keeps_features and len(names) < len(features):
         return
-    wanted = [name for name in features if name in set(names)]
+    wanted = [name for name in features if name in own]
     if wanted == names:  # unless another feature is between them
         wanted = list(features[(at := features.index(names[0])) : at + len(names)])
     differ = next(((one, other) for one, other in zip(wanted, names, strict=True) if one != other), None)
     if differ is not None:
-        order = "each is scaled by its own numbers, and the model gets them in the order of the features"
+        title, where = _title(transformer), f"({differ[0]!r} where it has {differ[1]!r})"
         say(
-            f"the features are in another order than the columns that {_title(transformer)} was fitted on"
-            f" ({differ[0]!r} where it has {differ[1]!r}):"
-            f" {order if keeps_features else 'the model gets them in the order of these columns'}"
+            f"the features are in another order than the columns that {title} was fitted on {where}: each is scaled by"
+            " its own numbers, and the model gets them in the order of the features"
+            if keeps_features
+            else f"the model gets the columns of {title} together and in the order of its fit, which is not that of the"
+            f" features {where}"
         )
 
 
@@ -216,20 +219,23 @@ def _reference(
     return reference
 
 
-def compare_precisions(binding: Binding, frame: "pd.DataFrame", float32: Sequence[str]) -> None:
-    """Say so if transformers of float32 columns, as in training, compute something else than of float64, in which rows
-    are scored: a QuantileTransformer does for values at the end of its range, of which there are many in a capped
-    column. Rounding is expected.
+def compare_precisions(binding: Binding, frame: "pd.DataFrame", wide: np.ndarray, float32: Sequence[str]) -> None:
+    """Say so if a QuantileTransformer makes something else of float32 columns, as in training, than of float64, in
+    which rows are scored: it does for values at the end of its range, of which a capped column has many.
 
     Args:
         frame: rows, as float64.
+        wide: what the transformers make of them.
         float32: the columns that are float32 in the sample.
     """
-    if not float32:
+    if not float32 or not any(isinstance(step, QuantileStep) for step in binding.steps):
         return
-    narrow = binding.reference(frame.astype(dict.fromkeys(float32, np.float32)))
-    wide = binding.reference(frame)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            narrow = binding.reference(frame.astype(dict.fromkeys(float32, np.float32)))
+        except BundleError:  # other transformers may not take the rounded numbers
+            return
         differ = np.argwhere(np.abs(narrow - wide) > _ROUNDING * (1 + np.abs(wide)))
     if len(differ):
         row, column = differ[0]

@@ -253,9 +253,9 @@ def reference_inputs(
     matrix = None if binding is None else binding.reference(sample.frame)
     if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
         raise BundleError(f"the transformers return {matrix.shape[1]} columns, but {len(binding.columns)} are saved")
-    if binding is not None:
+    if binding is not None and matrix is not None:
         narrow = [field.name for field in sample.batch.schema if field.type == pa.float32()]
-        compare_precisions(binding, sample.frame, [name for name in narrow if name in sample.frame])
+        compare_precisions(binding, sample.frame, matrix, [name for name in narrow if name in sample.frame])
     found: dict[str, Tensor | Sequences] = {}
     for entry in entries:
         kind = kind_of(entry)

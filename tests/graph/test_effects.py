@@ -406,6 +406,38 @@ class Two(nn.Module):
         return self.full(ids).sum(1) + self.short(ids).sum(1)
 
 
+class ToLinear(nn.Module):
+    """A table with the weight of a Linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.out = nn.Embedding(6, 3, max_norm=0.5), nn.Linear(3, 6, bias=False)
+        self.out.weight = self.rows.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.out(self.rows(ids).sum(1))
+
+
+class ToBuffer(nn.Module):
+    """A table that is a buffer as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(6, 3, max_norm=0.5)
+        self.register_buffer("all", self.rows.weight.data)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.rows(ids).sum(1) + self.all.sum()
+
+
+@pytest.mark.parametrize("kind", [ToLinear, ToBuffer])
+def test_a_shortened_table_that_another_module_shares(kind: type[nn.Module]) -> None:
+    """Saved, each has a table of its own."""
+    example = Example(arguments={"x": torch.zeros(2, 4, dtype=torch.int64)}, dynamic={"x": {0: ROWS}})
+    with pytest.raises(BundleError, match="shortens rows of a table \\(max_norm\\) that is read in another way"):
+        capture(kind().eval(), [example])
+
+
 @pytest.mark.parametrize("kind", [Tied, ByLayer])
 def test_a_shortened_table_that_is_read_in_another_way(kind: type[nn.Module]) -> None:
     """In torch, its rows depend on those that were looked up before."""

@@ -93,7 +93,8 @@ def test_the_order_of_a_pipeline(
     else:
         (line,) = caplog.messages
         assert says in line
-        assert line.endswith("the model gets them in the order of these columns")
+        assert line.startswith("the model gets the columns of ")
+        assert "in the order of its fit, which is not that of the features" in line
 
 
 @pytest.mark.parametrize(
@@ -264,12 +265,24 @@ def test_a_transformer_of_float32_columns(caplog: pytest.LogCaptureFixture, dtyp
     for one in (pipeline, fitted):
         caplog.clear()
         binding = bind(one, ["a", "b"], text=[], vocabularies={})
-        compare_precisions(binding, frame.astype(np.float64), ["a", "b"] if dtype == np.float32 else [])
+        rows = frame.astype(np.float64)
+        compare_precisions(binding, rows, binding.reference(rows), ["a", "b"] if dtype == np.float32 else [])
         assert bool(caplog.messages) == (says and one is fitted)
     if says:
         row = int(np.argmax(frame["a"] == 100))
         own, wide = fitted.transform(frame)[row, 0], fitted.transform(frame.astype(np.float64))[row, 0]
         assert f"the scaler makes {own:.4g} where it makes {wide:.4g} of" in caplog.messages[0]
+
+
+def test_a_transformer_that_does_not_take_float32(caplog: pytest.LogCaptureFixture) -> None:
+    """It was fitted on float64, in which rows are scored: there is nothing to compare, and nothing is refused."""
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 30)})
+    fitted = make_pipeline(QuantileTransformer(n_quantiles=5), MinMaxScaler(), OneHotEncoder(sparse_output=False)).fit(
+        frame
+    )
+    binding = bind(fitted, ["a"], text=[], vocabularies={})
+    compare_precisions(binding, frame, binding.reference(frame), ["a"])
+    assert caplog.messages == []
 
 
 def test_an_imputer_of_none() -> None:

@@ -32,6 +32,7 @@ ODD = [0.0, -0.0, -1.0, 1.0, 5e-324, 1e-200, 1e200, -1e200, 709.0, 1000.0, np.na
 FIRST: list[Any] = [
     *(FunctionTransformer(one) for one in (np.log, np.exp, np.square, np.reciprocal, np.log1p, np.expm1, np.negative)),
     PowerTransformer(),
+    make_pipeline(PowerTransformer("box-cox"), SimpleImputer()),
     StandardScaler(),
     PolynomialFeatures(3),
 ]
@@ -55,6 +56,7 @@ THIRD: list[Any] = [
     make_pipeline(SimpleImputer(), FunctionTransformer(np.reciprocal)),
     MissingIndicator(features="all"),
     SplineTransformer(extrapolation="constant"),
+    SplineTransformer(degree=2, n_knots=3, handle_missing="zeros"),
     Normalizer(),
     make_pipeline(Normalizer(), SimpleImputer()),
     make_pipeline(SplineTransformer(extrapolation="linear"), SimpleImputer()),
