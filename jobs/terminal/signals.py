@@ -29,7 +29,9 @@ _ended: list[int] = []
 _caught: list[int] = []
 #: Called with the exit code before a signal ends the process at once, for at most `LAST_WORDS_S`.
 _last_words: list[Callable[[int], object]] = []
-LAST_WORDS_S = 1.0
+LAST_WORDS_S = 1.5
+#: Held by the first thread that ends the process: the main thread and the one of `guard` see the same signal.
+_ending = _thread.allocate_lock()
 _hooks: list[Callable[["sys.UnraisableHookArgs"], object]] = []
 
 
@@ -95,7 +97,8 @@ def _end_in_time(reader: int) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """End the process at once, after the functions of `before_exit`, in a thread: they may wait for a disk forever."""
+    """End the process at once, after the functions of `before_exit`, which are called once, in a thread: they may wait
+    for a disk forever."""
     done = _thread.allocate_lock()
     done.acquire()
 
@@ -104,7 +107,8 @@ def _exit(code: int) -> NoReturn:
             one(code)
         done.release()
 
-    _thread.start_new_thread(call, ())
+    if _ending.acquire(blocking=False):
+        _thread.start_new_thread(call, ())
     done.acquire(timeout=LAST_WORDS_S)
     os._exit(code)
 
