@@ -1,7 +1,7 @@
 """The columns of an input file: which are read, which are carried through, and what is written. Independent of rows."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from ..bundle.columns import output_fields
 from ..errors import ColumnError, listed, repeated
 from ..inputs.columns import check_columns, similar_hint
 from ..inputs.formats import FORMATS
-from ..inputs.hive import refuse_undecodable
+from ..inputs.hive import hive_keys, refuse_undecodable
 from ..nested import with_named_entries
 from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
@@ -80,6 +80,7 @@ def _columns(partition: Partition, schema: pa.Schema, manifest: BundleManifest, 
     whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key in hive)])
     format = FORMATS[partition.format]  # noqa: A001 - its usual name here
     text = frozenset((*(schema.names if format.cells_are_text else ()), *hive))
+    _refuse_keys_above(partition, set(features) - set(whole.names))
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
     wanted = {*features, *keys}
@@ -96,6 +97,19 @@ def _columns(partition: Partition, schema: pa.Schema, manifest: BundleManifest, 
         num_keys=len(keys),
         schema=output_schema(pa.schema(stored), fields, options.prefix, source=partition.name),
     )
+
+
+def _refuse_keys_above(partition: Partition, missing: Collection[str]) -> None:
+    """Raise ColumnError for a missing feature that is the Hive key of a folder above the input."""
+    folders = partition.path.removesuffix(partition.name).split("/")
+    for at, folder in enumerate(folders):
+        key = next((key for key, _ in hive_keys(f"{folder}/")), None)
+        if key in missing:
+            raise ColumnError(
+                f"{partition.name}: feature column {key!r} is missing, but the folder {folder!r} above the input has it"
+                f" in its name; pass --input {'/'.join(folders[:at])}/",
+                column=key,
+            )
 
 
 def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: ColumnOptions) -> Iterator[str]:

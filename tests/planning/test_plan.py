@@ -120,6 +120,15 @@ def test_a_feature_from_the_path(plan: Planner, data: Path) -> None:
     assert planned.columns.read_with_hive.names == ["id", "a", "b"]
 
 
+def test_a_feature_from_a_folder_above_the_input(plan: Planner, data: Path) -> None:
+    """Is not read: keys are those below the input. The message says which folder to pass."""
+    write(data / "b=7" / "deep" / "in.parquet", b=None)
+    with pytest.raises(ColumnError) as raised:
+        plan(input=str(data / "b=7" / "deep"))
+    assert "'b' is missing, but the folder 'b=7' above the input has it in its name" in str(raised.value)
+    assert str(raised.value).endswith(f"pass --input {data}/")
+
+
 def test_a_column_that_is_also_in_the_path(plan: Planner, data: Path) -> None:
     """The one of the file is read."""
     write(data / "b=7" / "in.parquet")
