@@ -111,7 +111,7 @@ class Scorer:
             compiled: use `torch.compile`. If that fails or changes the golden rows, `not_compiled` has the reason.
             hidden: names of layers whose results are added as columns.
             explain: the method of attributions that are added as columns: `integrated-gradients`, `shapley`, `lime` or
-                `occlusion`; requires captum. An `Explain` of `pipeline.options` also has the `target` to explain.
+                `occlusion`; requires captum. `scoreline.pipeline.options.Explain` also has the `target` to explain.
 
         Raises:
             UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
