@@ -46,7 +46,7 @@ class CsvSection(Schema):
             "".encode(encoding)  # refuses what is not an encoding of text, such as base64
             name = codecs.lookup(encoding).name
             if name in ("idna", "punycode"):
-                raise LookupError("of the names of domains, not of files")
+                raise LookupError(name)  # of the names of domains, not of files
             return name.removesuffix("-sig")  # a byte order mark is always skipped
         except LookupError as error:
             raise ValueError(

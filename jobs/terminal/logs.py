@@ -19,7 +19,7 @@ from .sentences import SENTENCES
 LogFormat = Literal["auto", "text", "json"]
 #: Fields too long for the text format; the table at the end shows the same.
 _NOT_FOR_TEXT = ("stages",)
-#: Those of several lines, which structlog escapes.
+#: Those of several lines, which structlog formats itself.
 _OF_SEVERAL_LINES = ("traceback", "exception", "stack")
 
 

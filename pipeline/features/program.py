@@ -2,7 +2,7 @@
 columns may have missing values. Independent of tensors and files.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,11 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "impute": impute,
     "missing": lambda _step, _index, values: is_missing(values).astype(np.float64),
 }
-#: Steps that may make a finite number infinite; of the functions, those that are not listed.
+#: Which numbers are refused, and what they are called.
+_Test = tuple[Callable[[Any], NDArray[np.bool_]], str]
+#: Steps that may make a finite number infinite, and the functions that do not.
 _MAY_OVERFLOW = {
-    *("standard", "robust", "minmax", "maxabs", "power", "weight", "function", "round", "polynomial", "linear"),
-    "spline",
+    *("standard", "robust", "minmax", "maxabs", "power", "weight", "round", "polynomial", "linear", "spline"),
 }
 _BOUNDED_FUNCTIONS = {"abs", "cbrt", "negative", "sign", "sqrt"}
 #: Steps that take infinite numbers, as FunctionTransformer and weights do; all else of scikit-learn raises.
@@ -95,14 +96,8 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
             if _run_on_terms(step, known):
                 continue
             taken = known.dense(step.features)
-            is_unbounded = not unbounded.isdisjoint(step.features)
-            if is_unbounded and not _takes_infinite(step):
-                unfit += _refused(np.isinf, step.features, taken, "infinite", within=unbounded)
-            if isinstance(step, PowerStep) and step.method == "box-cox":
-                unfit += _refused(lambda values: values <= 0, step.features, taken, "not above 0")
-            if _takes_no_missing(step):
-                unfit += _refused(np.isnan, step.features, taken, "not a number")
-            if _may_overflow(step) or (is_unbounded and _takes_infinite(step)):
+            unfit += _refused(step, taken, unbounded)
+            if _may_overflow(step) or (_takes_infinite(step) and not unbounded.isdisjoint(step.features)):
                 unbounded.update(step.outputs)
             made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
             known.add(step.outputs, made)
@@ -124,27 +119,27 @@ def _takes_no_missing(step: AnyStep) -> bool:
     return not step.zeros_if_missing if isinstance(step, SplineStep) else step.kind in _TAKE_NO_MISSING
 
 
-def _refused(
-    is_refused: Callable[[Any], NDArray[np.bool_]],
-    names: Sequence[str],
-    taken: Sequence[Any],
-    what: str,
-    *,
-    within: Collection[str] | None = None,
-) -> Iterator[tuple[NDArray[np.int64], str, str]]:
+def _refused(step: AnyStep, taken: Sequence[Any], unbounded: set[str]) -> Iterator[tuple[NDArray[np.int64], str, str]]:
     """The rows with numbers on which a step of scikit-learn raises: a later one could make plausible numbers of them.
 
     Args:
-        within: the columns that may have such numbers; None: all.
+        unbounded: the columns that may have infinite numbers.
     """
-    for name, column in zip(names, taken, strict=True):
-        if within is not None and name not in within:
-            continue
+    infinite: list[_Test] = [] if _takes_infinite(step) else [(np.isinf, "infinite")]
+    tests: list[_Test] = []
+    if isinstance(step, PowerStep) and step.method == "box-cox":
+        tests.append((lambda values: values <= 0, "not above 0"))
+    if _takes_no_missing(step):
+        tests.append((np.isnan, "not a number"))
+    if not tests and (not infinite or unbounded.isdisjoint(step.features)):
+        return
+    for name, column in zip(step.features, taken, strict=True):
         values = column.values if isinstance(column, Lists) else column
-        if len(found := np.flatnonzero(is_refused(values))):
-            rows = rows_of(found, column.offsets) if isinstance(column, Lists) else found
-            has = "has a value that is" if isinstance(column, Lists) else "is"
-            yield rows, name, f"{has} {what} between two preparation steps"
+        for is_refused, what in [*infinite, *tests] if name in unbounded else tests:
+            if len(found := np.flatnonzero(is_refused(values))):
+                rows = rows_of(found, column.offsets) if isinstance(column, Lists) else found
+                has = "has a value that is" if isinstance(column, Lists) else "is"
+                yield rows, name, f"{has} {what} between two preparation steps"
 
 
 def _run_on_terms(step: AnyStep, columns: Columns) -> bool:

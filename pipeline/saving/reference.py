@@ -250,10 +250,13 @@ def reference_inputs(
 ) -> dict[str, Tensor | Sequences]:
     """The model's input tensors for the rows of a sample: tables by the user's own transformers, words looked up in
     their vocabularies, text by the user's own tokenizers."""
-    matrix = None if binding is None else binding.reference(sample.frame)
-    if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
-        raise BundleError(f"the transformers return {matrix.shape[1]} columns, but {len(binding.columns)} are saved")
-    if binding is not None and matrix is not None:
+    matrix = None
+    if binding is not None:
+        matrix = binding.reference(sample.frame)
+        if matrix.shape[1] != len(binding.columns):
+            raise BundleError(
+                f"the transformers return {matrix.shape[1]} columns, not the {len(binding.columns)} saved"
+            )
         narrow = [field.name for field in sample.batch.schema if field.type == pa.float32()]
         compare_precisions(binding, sample.frame, matrix, [name for name in narrow if name in sample.frame])
     found: dict[str, Tensor | Sequences] = {}
